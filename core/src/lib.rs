@@ -1,1 +1,13 @@
-//! placeholder
+//! The pure heart of Tourbillon: clocks, keys, schemas, frames, the partition machine, sealing,
+//! manifests and the merge. Nothing here does I/O, reads a clock or draws a random number, so
+//! every process that is fed the same log prefix computes the same bytes.
+
+pub mod clock;
+pub mod decimal;
+pub mod digest;
+pub mod error;
+pub mod hlc;
+pub mod ids;
+pub mod manifest;
+pub mod schema;
+pub mod time;
