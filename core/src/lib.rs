@@ -6,6 +6,7 @@ pub mod clock;
 pub mod decimal;
 pub mod digest;
 pub mod error;
+pub mod frame;
 pub mod hlc;
 pub mod ids;
 pub mod manifest;

@@ -1,5 +1,6 @@
-//! Durations in the text forms of settings and schemas: `10s`, `250ms`, `1h`.
+//! Durations (`10s`, `250ms`, `1h`) and instants (RFC 3339 or integer nanoseconds) in text.
 
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use thiserror::Error;
 
 /// Why a duration was refused.
@@ -45,6 +46,26 @@ pub fn format_duration_ns(ns: i64) -> String {
     format!("{}{unit}", ns / scale)
 }
 
+/// Why an instant was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "`{text}` is not a time: write RFC 3339 like 2026-01-31T09:30:00.123456789Z or integer \
+     nanoseconds since the epoch"
+)]
+pub struct TimeError {
+    text: String,
+}
+
+/// Parses RFC 3339 (to the nanosecond; UTC if it names no zone) or integer nanoseconds since the
+/// epoch.
+pub fn parse_time_ns(text: &str) -> Result<i64, TimeError> {
+    text.parse::<i64>()
+        .or_else(|_| string_to_timestamp_nanos(text))
+        .map_err(|_| TimeError {
+            text: text.chars().take(40).collect(),
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +79,21 @@ mod tests {
         assert_eq!(format_duration_ns(10_000_000_000), "10s");
         for bad in ["", "s", "10", "-1s", "1.5s", "10 s", "99999999999999d"] {
             assert!(parse_duration_ns(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn instants_are_rfc_3339_or_nanoseconds() {
+        let expected = 1_700_000_000_123_456_789;
+        for text in ["1700000000123456789", "2023-11-14T22:13:20.123456789Z"] {
+            assert_eq!(parse_time_ns(text).unwrap(), expected);
+        }
+        assert_eq!(
+            parse_time_ns("2023-11-14T23:13:20.123456789+01:00").unwrap(),
+            expected
+        );
+        for bad in ["", "yesterday", "1e9", "2023-13-01T00:00:00Z"] {
+            assert!(parse_time_ns(bad).is_err(), "{bad}");
         }
     }
 }
