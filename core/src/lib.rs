@@ -9,6 +9,7 @@ pub mod error;
 pub mod frame;
 pub mod hlc;
 pub mod ids;
+pub mod machine;
 pub mod manifest;
 pub mod schema;
 pub mod time;

@@ -108,6 +108,8 @@ pub struct MachineState {
     pub departed: Vec<WriterId>,
     /// Writers up to this id count as departed too.
     pub departed_through: Option<WriterId>,
+    /// Highest append time of a frame that named a source, ns since the epoch.
+    pub now_ns: i64,
     /// Client sources, by name.
     pub sources: Vec<SourceState>,
     /// Rows accepted, deduplicated and rejected since the partition began.

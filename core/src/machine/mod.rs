@@ -1,0 +1,218 @@
+//! The partition state machine: a pure function of a log prefix.
+//!
+//! It looks at frame headers only. Whoever feeds it the same records, worker, query node, joining
+//! gateway or verifier, gets the same verdicts, watermark and state.
+
+mod sources;
+mod state;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::frame::{FrameHeader, FrameKind};
+use crate::hlc::Hlc;
+use crate::ids::{Offset, WriterId};
+use crate::manifest::RowCounts;
+use sources::SourceTable;
+
+pub use sources::{MAX_SOURCES, SOURCE_EXPIRY_NS, SOURCE_WINDOW};
+pub use verdict::{Reason, Refusal, Verdict};
+
+/// Writers remembered one by one after they left. Older ones are told by their id alone.
+pub const MAX_DEPARTED: usize = 1024;
+
+/// Settings of a stream that change verdicts; they stand in the control topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineRules {
+    /// How far a stamp may lie above the append time, ns. `None` where the log has no append time.
+    pub max_drift_ns: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Member {
+    closed: Hlc,
+    next_pseq: u64,
+}
+
+/// State of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMachine {
+    rules: MachineRules,
+    watermark: Hlc,
+    members: BTreeMap<WriterId, Member>,
+    departed: BTreeSet<WriterId>,
+    departed_through: Option<WriterId>,
+    sources: SourceTable,
+    counts: RowCounts,
+    next_offset: Offset,
+}
+
+impl PartitionMachine {
+    /// The state before the first record.
+    pub fn new(rules: MachineRules) -> Self {
+        Self {
+            rules,
+            watermark: Hlc::MIN,
+            members: BTreeMap::new(),
+            departed: BTreeSet::new(),
+            departed_through: None,
+            sources: SourceTable::default(),
+            counts: RowCounts::default(),
+            next_offset: Offset(0),
+        }
+    }
+
+    /// No event at or below this will be accepted any more.
+    pub fn watermark(&self) -> Hlc {
+        self.watermark
+    }
+
+    /// The state is the one before this offset.
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// Where the rows went so far.
+    pub fn counts(&self) -> RowCounts {
+        self.counts
+    }
+
+    /// Open writers with the stamp up to which each has spoken.
+    pub fn members(&self) -> impl Iterator<Item = (WriterId, Hlc)> {
+        self.members
+            .iter()
+            .map(|(writer, member)| (*writer, member.closed))
+    }
+
+    /// Whether `writer` is open.
+    pub fn is_open(&self, writer: WriterId) -> bool {
+        self.members.contains_key(&writer)
+    }
+
+    /// Judges the frame at `offset` that the log took at `append_time_ns`. `None` stands for a
+    /// record that is no frame.
+    pub fn apply(
+        &mut self,
+        offset: Offset,
+        append_time_ns: i64,
+        frame: Option<&FrameHeader>,
+    ) -> Verdict {
+        self.next_offset = offset.next();
+        let verdict = match frame {
+            None => Verdict::refuse(0, Reason::Malformed),
+            Some(frame) => match self.judge(append_time_ns, frame) {
+                Ok(()) => self.admit(append_time_ns, frame),
+                Err(reason) => Verdict::refuse(frame.rows, reason),
+            },
+        };
+        self.counts.accepted += verdict.accepted_rows();
+        self.counts.duplicate += verdict.rows_refused(Reason::is_duplicate);
+        self.counts.rejected += verdict.rows_refused(|reason| !reason.is_duplicate());
+        verdict
+    }
+
+    /// Whether the frame as a whole follows the protocol; changes nothing.
+    fn judge(&self, append_time_ns: i64, frame: &FrameHeader) -> Result<(), Reason> {
+        match frame.kind {
+            FrameKind::Fence => return Ok(()),
+            FrameKind::Open => return self.judge_open(frame),
+            FrameKind::Data | FrameKind::Beat | FrameKind::Close => {}
+        }
+        let member = self
+            .members
+            .get(&frame.writer)
+            .ok_or(Reason::WriterNotOpen)?;
+        if frame.pseq < member.next_pseq {
+            return Err(Reason::ProducerDuplicate);
+        }
+        if frame.pseq > member.next_pseq {
+            return Err(Reason::FrameMissing);
+        }
+        if frame.hlc_first <= member.closed {
+            return Err(Reason::NotAboveClosed);
+        }
+        self.judge_drift(append_time_ns, frame)
+    }
+
+    fn judge_open(&self, frame: &FrameHeader) -> Result<(), Reason> {
+        let writer = frame.writer;
+        if self.members.contains_key(&writer) {
+            return Err(Reason::ProducerDuplicate);
+        }
+        let departed = self.departed.contains(&writer);
+        if departed
+            || self
+                .departed_through
+                .is_some_and(|through| writer <= through)
+        {
+            return Err(Reason::WriterDeparted);
+        }
+        if frame.pseq == 0 {
+            Ok(())
+        } else {
+            Err(Reason::FrameMissing)
+        }
+    }
+
+    fn judge_drift(&self, append_time_ns: i64, frame: &FrameHeader) -> Result<(), Reason> {
+        match self.rules.max_drift_ns {
+            Some(drift) if frame.hlc_last.0 > append_time_ns.saturating_add(drift) => {
+                Err(Reason::AheadOfAppendTime)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn admit(&mut self, append_time_ns: i64, frame: &FrameHeader) -> Verdict {
+        let writer = frame.writer;
+        match frame.kind {
+            FrameKind::Open => {
+                let member = Member {
+                    closed: self.watermark,
+                    next_pseq: 1,
+                };
+                self.members.insert(writer, member);
+                return Verdict::accept(0);
+            }
+            FrameKind::Fence => self.depart(writer),
+            FrameKind::Data | FrameKind::Beat | FrameKind::Close => {
+                let next_pseq = frame.pseq + 1;
+                self.members.insert(
+                    writer,
+                    Member {
+                        closed: frame.hlc_last,
+                        next_pseq,
+                    },
+                );
+            }
+        }
+        self.advance();
+        if frame.kind == FrameKind::Close {
+            self.depart(writer);
+            self.advance();
+        }
+        if frame.sources.is_empty() {
+            return Verdict::accept(frame.rows);
+        }
+        self.sources.admit(append_time_ns, &frame.sources)
+    }
+
+    fn advance(&mut self) {
+        if let Some(lowest) = self.members.values().map(|member| member.closed).min() {
+            self.watermark = self.watermark.max(lowest);
+        }
+    }
+
+    fn depart(&mut self, writer: WriterId) {
+        self.members.remove(&writer);
+        if self.departed_through.is_none_or(|through| writer > through) {
+            self.departed.insert(writer);
+        }
+        while self.departed.len() > MAX_DEPARTED {
+            self.departed_through = self.departed.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
