@@ -14,4 +14,5 @@ pub mod manifest;
 pub mod open_rows;
 pub mod replica;
 pub mod schema;
+pub mod sealer;
 pub mod time;

@@ -17,6 +17,20 @@ pub struct RowRun {
     pub rows: RecordBatch,
 }
 
+impl RowRun {
+    /// Number of rows at or below `bound`.
+    pub fn rows_through(&self, bound: Key) -> usize {
+        let through = |writer: u32| {
+            let same_stamp_too = WriterId(writer) <= bound.writer;
+            if same_stamp_too { bound.hlc.0 } else { bound.hlc.0.saturating_sub(1) }
+        };
+        let Some(last) = writers(&self.rows).first().map(|writer| through(*writer)) else {
+            return 0;
+        };
+        stamps(&self.rows).partition_point(|hlc| *hlc <= last)
+    }
+}
+
 /// Stamps of stored rows.
 pub fn stamps(rows: &RecordBatch) -> &[i64] {
     rows.column(0)
@@ -97,10 +111,10 @@ impl OpenRows {
 
     /// Rows at or below `bound`, per writer, without copying them.
     pub fn select_through(&self, bound: Key) -> impl Iterator<Item = Vec<RowRun>> {
-        self.queues.iter().filter_map(move |(writer, queue)| {
+        self.queues.values().filter_map(move |queue| {
             let mut selected = Vec::new();
             for run in queue {
-                let rows = rows_through(*writer, run, bound);
+                let rows = run.rows_through(bound);
                 if rows > 0 {
                     let schema_version = run.schema_version;
                     selected.push(RowRun {
@@ -118,9 +132,9 @@ impl OpenRows {
 
     /// Forgets the rows at or below `bound`.
     pub fn drop_through(&mut self, bound: Key) {
-        for (writer, queue) in &mut self.queues {
+        for queue in self.queues.values_mut() {
             while let Some(run) = queue.front_mut() {
-                let (gone, all) = (rows_through(*writer, run, bound), run.rows.num_rows());
+                let (gone, all) = (run.rows_through(bound), run.rows.num_rows());
                 self.rows -= gone as u64;
                 if gone == all {
                     queue.pop_front();
@@ -134,13 +148,4 @@ impl OpenRows {
         }
         self.queues.retain(|_, queue| !queue.is_empty());
     }
-}
-
-fn rows_through(writer: WriterId, run: &RowRun, bound: Key) -> usize {
-    let last = if writer <= bound.writer {
-        bound.hlc.0
-    } else {
-        bound.hlc.0.saturating_sub(1)
-    };
-    stamps(&run.rows).partition_point(|hlc| *hlc <= last)
 }

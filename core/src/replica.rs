@@ -14,7 +14,7 @@ use crate::hlc::Key;
 use crate::ids::Offset;
 use crate::machine::{MachineRules, PartitionMachine, Verdict};
 use crate::manifest::CommitBody;
-use crate::open_rows::{RowRun, key_at};
+use crate::open_rows::RowRun;
 
 /// Why a record could not be taken.
 #[derive(Debug, Error)]
@@ -222,10 +222,8 @@ impl Recollect {
         let mut runs = slices(&header, rows.as_ref(), kept(header.rows, skips).into_iter());
         if let Some(sealed) = self.sealed_key {
             for run in &mut runs {
-                let rows = run.rows.num_rows();
-                let gone = (0..rows).collect::<Vec<_>>();
-                let gone = gone.partition_point(|row| key_at(&run.rows, *row) <= sealed);
-                run.rows = run.rows.slice(gone, rows - gone);
+                let gone = run.rows_through(sealed);
+                run.rows = run.rows.slice(gone, run.rows.num_rows() - gone);
             }
             runs.retain(|run| run.rows.num_rows() > 0);
         }

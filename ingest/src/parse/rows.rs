@@ -83,10 +83,10 @@ impl Rows {
             return Some(i);
         }
         let i = *self.by_name.get(name)?;
-        match self.order.get_mut(position) {
-            Some(seen) => *seen = i,
-            None if position == self.order.len() => self.order.push(i),
-            None => {}
+        if position == self.order.len() {
+            self.order.push(i);
+        } else if let Some(seen) = self.order.get_mut(position) {
+            *seen = i;
         }
         Some(i)
     }

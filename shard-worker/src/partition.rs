@@ -1,0 +1,178 @@
+//! One partition's pipeline: follow, cut, encode and upload in parallel, commit in order.
+//!
+//! ```text
+//! log -> Follower -> Sealer -> [plans] -> encode + upload (2 at a time) -> chain, in order
+//! ```
+//!
+//! Everything up to the chain is a pure function of the log, so a crash at any point only means
+//! that the same bytes are made again. Data objects stand before the commit that names them.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tourbillon_core::control::StreamDef;
+use tourbillon_core::ids::{PartitionId, StreamName};
+use tourbillon_core::manifest::{ChainTip, Commit, CommitBody};
+use tourbillon_core::replica::{Codecs, Replica};
+use tourbillon_core::sealer::{CommitPlan, Sealer, SegmentRows};
+use tourbillon_lake::{Appended, Chain, EncodedSegment, Lake, SegmentSpec, encode_segment};
+use tourbillon_log::control::ControlTopic;
+use tourbillon_log::follow::{Follower, as_record};
+use tourbillon_log::{Log, TopicPartition};
+
+use crate::error::{Cause, WorkerError};
+use crate::metrics;
+use crate::progress::Progress;
+
+/// Commits that may wait for their upload; beyond, reading the log pauses.
+const MAX_PLANS: usize = 2;
+
+/// Commits whose objects are encoded and uploaded at the same time.
+const PARALLEL_UPLOADS: usize = 2;
+
+/// What a partition's work needs.
+#[derive(Clone, Debug)]
+pub(crate) struct PartitionJob {
+    pub(crate) stream: StreamName,
+    pub(crate) partition: PartitionId,
+    pub(crate) at: TopicPartition,
+    pub(crate) def: Arc<StreamDef>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) lake: Lake,
+    pub(crate) control: ControlTopic,
+    pub(crate) nonce: String,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl PartitionJob {
+    /// Works until `stop`, finishing the upload in hand.
+    pub(crate) async fn run(&self, stop: CancellationToken) -> Result<(), WorkerError> {
+        let chain = Chain::new(&self.lake, &self.stream, self.partition);
+        let newest = chain.newest().await.map_err(|e| self.failed("read the commit chain", e))?;
+        let rules = self.def.rules;
+        let (replica, sealer, tip) = match &newest {
+            None => {
+                let sealer =
+                    Sealer::new(self.stream.clone(), self.partition, self.def.window_ns);
+                (Replica::new(rules), sealer, ChainTip::EMPTY)
+            }
+            Some(link) => {
+                let body = &link.commit.body;
+                let sealer = Sealer::resume(self.stream.clone(), self.def.window_ns, body);
+                (Replica::resume(rules, body), sealer, link.tip)
+            }
+        };
+        let control = self.control.clone();
+        let follower =
+            Follower::start(&*self.log, self.at.clone(), replica, control, self.stream.clone())
+                .await
+                .map_err(|e| self.failed("follow the log", e))?;
+        let (plans, due) = mpsc::channel(MAX_PLANS);
+        let reading = self.read(follower, sealer, plans, stop);
+        let writing = self.write(chain, tip, due);
+        tokio::try_join!(reading, writing)?;
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        mut follower: Follower,
+        mut sealer: Sealer,
+        plans: mpsc::Sender<(Arc<StreamDef>, CommitPlan)>,
+        stop: CancellationToken,
+    ) -> Result<(), WorkerError> {
+        loop {
+            let records = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                records = follower.read() => records,
+            };
+            for record in &records.map_err(|e| self.failed("read the log", e))? {
+                let applied = follower.apply(record).await;
+                let applied = applied.map_err(|e| self.failed("apply a record", e))?;
+                let def = Arc::clone(follower.def());
+                let plan = sealer
+                    .step(as_record(record), applied, follower.replica(), def.as_ref())
+                    .map_err(|e| self.failed("seal rows", e))?;
+                let Some(plan) = plan else { continue };
+                if plans.send((def, plan)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            self.progress.followed(follower.replica(), sealer.open_rows());
+        }
+    }
+
+    async fn write(
+        &self,
+        chain: Chain,
+        mut tip: ChainTip,
+        plans: mpsc::Receiver<(Arc<StreamDef>, CommitPlan)>,
+    ) -> Result<(), WorkerError> {
+        let due = stream::unfold(plans, |mut plans| async move {
+            plans.recv().await.map(|plan| (plan, plans))
+        });
+        let mut ready =
+            due.map(|(def, plan)| self.upload(def, plan)).buffered(PARALLEL_UPLOADS).boxed();
+        while let Some(body) = ready.next().await {
+            let body = body?;
+            let (rows, segments) = (body.sealed_rows, body.segments.len());
+            let commit = Commit::link(body, &tip, self.nonce.clone())
+                .map_err(|e| self.failed("make a commit", e))?;
+            let appended = chain.append(&commit).await;
+            tip = match appended.map_err(|e| self.failed("append a commit", e))? {
+                Appended::Mine(tip) => tip,
+                Appended::Adopted(link) => link.tip,
+            };
+            metrics::committed(&self.at, segments);
+            self.progress.committed(&commit.body, rows);
+        }
+        Ok(())
+    }
+
+    /// Writes what a commit names, all but the commit itself.
+    async fn upload(
+        &self,
+        def: Arc<StreamDef>,
+        plan: CommitPlan,
+    ) -> Result<CommitBody, WorkerError> {
+        let mut body = plan.body;
+        for rows in plan.segments {
+            let segment = self.encode(Arc::clone(&def), rows).await?;
+            let stored = self.lake.put_segment(&self.stream, &segment).await;
+            stored.map_err(|e| self.failed("store a segment", e))?;
+            body.segments.push(segment.meta);
+        }
+        if !plan.rejects.is_empty() {
+            let stored = self
+                .lake
+                .put_rejects(&self.stream, self.partition, body.seq, &plan.rejects)
+                .await;
+            body.rejects = Some(stored.map_err(|e| self.failed("store rejected frames", e))?);
+        }
+        Ok(body)
+    }
+
+    async fn encode(
+        &self,
+        def: Arc<StreamDef>,
+        rows: SegmentRows,
+    ) -> Result<EncodedSegment, WorkerError> {
+        let partition = self.partition;
+        let encoded = tokio::task::spawn_blocking(move || {
+            let schema_version = rows.schema_version;
+            let codec = def.codec(schema_version);
+            let schema = codec.as_ref().map_or(def.schema(), |codec| codec.schema());
+            encode_segment(&SegmentSpec { partition, schema, schema_version }, &rows.batches)
+        });
+        let encoded = encoded.await.map_err(|e| self.failed("encode a segment", e))?;
+        encoded.map_err(|e| self.failed("encode a segment", e))
+    }
+
+    fn failed(&self, step: &'static str, cause: impl Into<Cause>) -> WorkerError {
+        let (stream, partition) = (self.stream.clone(), self.partition);
+        WorkerError { stream, partition, step, cause: cause.into() }
+    }
+}

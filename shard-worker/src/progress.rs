@@ -1,0 +1,81 @@
+//! How far a partition's work has come, for readiness, metrics and the demo.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use metrics::Gauge;
+use tourbillon_core::manifest::CommitBody;
+use tourbillon_core::replica::Replica;
+use tourbillon_log::TopicPartition;
+
+/// Counters of one partition, written by its tasks and read by anyone.
+#[derive(Debug)]
+pub struct Progress {
+    next_offset: AtomicU64,
+    open_rows: AtomicU64,
+    committed_rows: AtomicU64,
+    segments: AtomicU64,
+    halted: AtomicBool,
+    gauge: OpenRowsGauge,
+}
+
+struct OpenRowsGauge(Gauge);
+
+impl std::fmt::Debug for OpenRowsGauge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenRowsGauge")
+    }
+}
+
+impl Progress {
+    pub(crate) fn new(at: &TopicPartition) -> Self {
+        Self {
+            next_offset: AtomicU64::new(0),
+            open_rows: AtomicU64::new(0),
+            committed_rows: AtomicU64::new(0),
+            segments: AtomicU64::new(0),
+            halted: AtomicBool::new(false),
+            gauge: OpenRowsGauge(crate::metrics::open_rows(at)),
+        }
+    }
+
+    pub(crate) fn followed(&self, replica: &Replica, open_rows: u64) {
+        self.next_offset.store(replica.position().0, Ordering::Relaxed);
+        self.open_rows.store(open_rows, Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        self.gauge.0.set(open_rows as f64);
+    }
+
+    pub(crate) fn committed(&self, body: &CommitBody, sealed_rows: u64) {
+        self.committed_rows.store(sealed_rows, Ordering::Relaxed);
+        self.segments.fetch_add(body.segments.len() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Offset of the record read next.
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset.load(Ordering::Relaxed)
+    }
+
+    /// Rows accepted and not sealed yet.
+    pub fn open_rows(&self) -> u64 {
+        self.open_rows.load(Ordering::Relaxed)
+    }
+
+    /// Rows in committed segments.
+    pub fn committed_rows(&self) -> u64 {
+        self.committed_rows.load(Ordering::Relaxed)
+    }
+
+    /// Segments committed by this process.
+    pub fn segments(&self) -> u64 {
+        self.segments.load(Ordering::Relaxed)
+    }
+
+    /// Whether the partition stopped for good: its data needs an operator.
+    pub fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Relaxed)
+    }
+}
