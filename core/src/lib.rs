@@ -11,6 +11,7 @@ pub mod hlc;
 pub mod ids;
 pub mod machine;
 pub mod manifest;
+pub mod merge;
 pub mod open_rows;
 pub mod replica;
 pub mod schema;

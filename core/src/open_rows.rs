@@ -22,7 +22,11 @@ impl RowRun {
     pub fn rows_through(&self, bound: Key) -> usize {
         let through = |writer: u32| {
             let same_stamp_too = WriterId(writer) <= bound.writer;
-            if same_stamp_too { bound.hlc.0 } else { bound.hlc.0.saturating_sub(1) }
+            if same_stamp_too {
+                bound.hlc.0
+            } else {
+                bound.hlc.0.saturating_sub(1)
+            }
         };
         let Some(last) = writers(&self.rows).first().map(|writer| through(*writer)) else {
             return 0;

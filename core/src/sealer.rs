@@ -133,7 +133,11 @@ impl Sealer {
         let mut sealer = Self::new(stream, commit.partition, window_ns);
         sealer.sealed_key = commit.sealed_key;
         sealer.sealed_rows = commit.sealed_rows;
-        sealer.skips = commit.skips.iter().map(|s| (s.offset, s.rows.clone())).collect();
+        sealer.skips = commit
+            .skips
+            .iter()
+            .map(|s| (s.offset, s.rows.clone()))
+            .collect();
         sealer.checkpoint = sealer.checkpoint_of(commit.state.watermark);
         sealer.next_seq = commit.seq + 1;
         sealer
@@ -155,7 +159,9 @@ impl Sealer {
         for run in applied.runs {
             self.open.push(run);
         }
-        let Some(verdict) = applied.verdict else { return Ok(None) };
+        let Some(verdict) = applied.verdict else {
+            return Ok(None);
+        };
         self.note_refusals(record, &verdict);
         let watermark = replica.machine().watermark();
         let segments = self.seal(watermark, codecs)?;
@@ -175,7 +181,11 @@ impl Sealer {
 
     fn note_refusals(&mut self, record: Record<'_>, verdict: &Verdict) {
         if !verdict.refused.is_empty() {
-            let rows = verdict.refused.iter().map(|r| (r.rows.start, r.rows.end)).collect();
+            let rows = verdict
+                .refused
+                .iter()
+                .map(|r| (r.rows.start, r.rows.end))
+                .collect();
             self.skips.insert(record.offset, rows);
         }
         let rejected = verdict.refused.iter().find(|r| !r.reason.is_duplicate());
@@ -195,7 +205,10 @@ impl Sealer {
         let scan_from = self.open.lowest_offset().unwrap_or(next_offset);
         self.skips = self.skips.split_off(&scan_from);
         self.reject_bytes = 0;
-        let skip = |(offset, rows): (&Offset, &Vec<_>)| Skip { offset: *offset, rows: rows.clone() };
+        let skip = |(offset, rows): (&Offset, &Vec<_>)| Skip {
+            offset: *offset,
+            rows: rows.clone(),
+        };
         let body = CommitBody {
             stream: self.stream.as_str().to_owned(),
             partition: self.partition,
@@ -210,14 +223,14 @@ impl Sealer {
             rejects: None,
         };
         self.next_seq += 1;
-        CommitPlan { segments, rejects: std::mem::take(&mut self.rejects), body }
+        CommitPlan {
+            segments,
+            rejects: std::mem::take(&mut self.rejects),
+            body,
+        }
     }
 
-    fn seal(
-        &mut self,
-        watermark: Hlc,
-        codecs: &dyn Codecs,
-    ) -> Result<Vec<SegmentRows>, SealError> {
+    fn seal(&mut self, watermark: Hlc, codecs: &dyn Codecs) -> Result<Vec<SegmentRows>, SealError> {
         let mut sealed = Vec::new();
         while let Some(lowest) = self.open.lowest() {
             let last = Hlc((lowest.0 / self.window_ns + 1) * self.window_ns - 1);
@@ -234,7 +247,10 @@ impl Sealer {
                 self.open.drop_through(key);
                 self.sealed_key = Some(key);
                 self.sealed_rows += batches.iter().map(|b| b.num_rows() as u64).sum::<u64>();
-                sealed.push(SegmentRows { schema_version, batches });
+                sealed.push(SegmentRows {
+                    schema_version,
+                    batches,
+                });
             }
         }
         Ok(sealed)
@@ -247,8 +263,15 @@ impl Sealer {
         codecs: &dyn Codecs,
     ) -> Result<(u32, Vec<RecordBatch>), SealError> {
         let queues: Vec<_> = self.open.select_through(bound).collect();
-        let version = queues.iter().flatten().map(|run| run.schema_version).max().unwrap_or(0);
-        let codec = codecs.codec(version).ok_or(SealError::UnknownSchema { version })?;
+        let version = queues
+            .iter()
+            .flatten()
+            .map(|run| run.schema_version)
+            .max()
+            .unwrap_or(0);
+        let codec = codecs
+            .codec(version)
+            .ok_or(SealError::UnknownSchema { version })?;
         let schema: &StreamSchema = codec.schema();
         let wrap = |source| SealError::Merge {
             stream: self.stream.clone(),
@@ -256,9 +279,15 @@ impl Sealer {
             source,
         };
         let promote = |queue: Vec<crate::open_rows::RowRun>| {
-            queue.iter().map(|run| schema.promote_stored(&run.rows)).collect::<Result<Vec<_>, _>>()
+            queue
+                .iter()
+                .map(|run| schema.promote_stored(&run.rows))
+                .collect::<Result<Vec<_>, _>>()
         };
-        let inputs = queues.into_iter().map(promote).collect::<Result<Vec<_>, _>>();
+        let inputs = queues
+            .into_iter()
+            .map(promote)
+            .collect::<Result<Vec<_>, _>>();
         let inputs = inputs.map_err(|error| wrap(error.into()))?;
         let rows = merge_runs(Arc::clone(schema.stored()), inputs, SLICE_ROWS).map_err(wrap)?;
         Ok((version, rows))
