@@ -165,7 +165,9 @@ mod tests {
 
         #[test]
         fn any_bytes_are_answered(text in proptest::collection::vec(any::<u8>(), 0..50)) {
-            let _ = parse_decimal(&text, 38, 9);
+            if let Ok(value) = parse_decimal(&text, 38, 9) {
+                prop_assert!(value.abs() < 10_i128.pow(38));
+            }
         }
     }
 }

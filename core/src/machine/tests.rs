@@ -146,7 +146,7 @@ fn repeated_requests_are_dropped_row_by_row_and_counted() {
     let mut frame = data(W1, 1, 100, 5);
     frame.sources = vec![named(2), SourcePart::anonymous(1), named(2)];
     let verdict = feed.machine.apply(Offset(1), 0, Some(&frame));
-    assert_eq!(verdict.accepted, [0..3]);
+    assert_eq!(verdict.accepted.as_slice(), std::slice::from_ref(&(0..3)));
     assert_eq!(
         verdict.refused,
         [Refusal {

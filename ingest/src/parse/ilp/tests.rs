@@ -253,40 +253,39 @@ fn refused_lines_propose_nothing() {
 /// Lines as text, by our lexer.
 fn ours(body: &str) -> Vec<Result<String, ()>> {
     let bytes = body.as_bytes();
-    let (mut start, mut out, mut entries) = (0, Vec::new(), Entries::new());
+    let (mut start, mut lines, mut entries) = (0, Vec::new(), Entries::new());
     while start < bytes.len() {
         let end = line_end(bytes, start);
         if end > start {
-            let line = read_line(&bytes[start..end], &mut entries);
-            out.push(line.map_err(|_| ()).map(|line| {
-                let time = line
-                    .timestamp
-                    .map(|t| String::from_utf8_lossy(t).parse::<i64>().unwrap());
-                let text = |t: &[u8]| String::from_utf8_lossy(t).into_owned();
-                let shown: Vec<_> = entries
-                    .iter()
-                    .map(|(k, v)| match v {
-                        Value::Tag(t) => format!("{}={:?}", text(k), text(t)),
-                        Value::String(t) => format!("{}=S{:?}", text(k), text(t)),
-                        Value::Float(t) => {
-                            format!("{}=F{:?}", text(k), text(t).parse::<f64>().unwrap())
-                        }
-                        Value::Integer(t) => {
-                            format!("{}=I{:?}", text(k), text(t).parse::<i64>().unwrap())
-                        }
-                        Value::Unsigned(t) => {
-                            format!("{}=U{:?}", text(k), text(t).parse::<u64>().unwrap())
-                        }
-                        Value::Bool(v) => format!("{}=B{v:?}", text(k)),
-                        Value::Time(_) => "time".to_owned(),
-                    })
-                    .collect();
-                format!("{} {shown:?} {time:?}", text(&line.measurement))
-            }));
+            let line = read_line(&bytes[start..end], &mut entries).ok();
+            lines.push(line.and_then(|line| show(&line, &entries)).ok_or(()));
         }
         start = end + 1;
     }
-    out
+    lines
+}
+
+/// A line with its numbers parsed, which the lexer leaves to the columns.
+fn show(line: &Line<'_>, entries: &Entries<'_>) -> Option<String> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let mut shown = Vec::new();
+    for (key, value) in entries {
+        let key = text(key);
+        shown.push(match value {
+            Value::Tag(v) => format!("{key}={:?}", text(v)),
+            Value::String(v) => format!("{key}=S{:?}", text(v)),
+            Value::Float(v) => format!("{key}=F{:?}", text(v).parse::<f64>().ok()?),
+            Value::Integer(v) => format!("{key}=I{:?}", text(v).parse::<i64>().ok()?),
+            Value::Unsigned(v) => format!("{key}=U{:?}", text(v).parse::<u64>().ok()?),
+            Value::Bool(v) => format!("{key}=B{v:?}"),
+            Value::Time(_) => return None,
+        });
+    }
+    let time = match line.timestamp {
+        Some(time) => Some(text(time).parse::<i64>().ok()?),
+        None => None,
+    };
+    Some(format!("{} {shown:?} {time:?}", text(&line.measurement)))
 }
 
 /// Lines as text, by the crate.

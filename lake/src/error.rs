@@ -1,0 +1,99 @@
+//! Errors of the lake, each naming the object.
+
+use thiserror::Error;
+use tourbillon_core::error::ErrorKind;
+use tourbillon_core::manifest::ManifestError;
+
+/// What went wrong with the object store or an object in it.
+#[derive(Debug, Error)]
+pub enum LakeError {
+    /// The store's address cannot be used.
+    #[error("cannot open the store {url}: {reason}")]
+    Open {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store did not do what it was asked.
+    #[error("cannot {action} {path}")]
+    Store {
+        /// `read`, `write`, `list` or `delete`.
+        action: &'static str,
+        /// The object or prefix.
+        path: String,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A local object could not be made durable.
+    #[error("cannot make {path} durable")]
+    Sync {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An object's bytes are not what they must be.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The object.
+        path: String,
+        /// What does not match.
+        reason: String,
+    },
+    /// A commit cannot be read.
+    #[error("commit {path} cannot be used")]
+    Commit {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: ManifestError,
+    },
+    /// Two workers disagree about the same log prefix: INV-PURE is broken.
+    #[error("commit {path} differs from the one computed here from the same log: stop and look")]
+    Forked {
+        /// The object.
+        path: String,
+    },
+    /// Rows could not be encoded or decoded.
+    #[error("cannot {action} the rows of {path}")]
+    Parquet {
+        /// `write` or `read`.
+        action: &'static str,
+        /// The object.
+        path: String,
+        /// Why.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// The store lets two writers create the same object.
+    #[error("{url} does not put-if-absent atomically: {winners} of {writers} writers won a race")]
+    NotAtomic {
+        /// The store.
+        url: String,
+        /// Writers that were told they had created it.
+        winners: usize,
+        /// Writers that tried.
+        writers: usize,
+    },
+}
+
+impl LakeError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Open { .. } => ErrorKind::Invalid,
+            Self::Store {
+                source: object_store::Error::NotFound { .. },
+                ..
+            } => ErrorKind::Data,
+            Self::Store { .. } | Self::Sync { .. } => ErrorKind::Unavailable,
+            Self::Damaged { .. } | Self::Commit { .. } | Self::Parquet { .. } => ErrorKind::Data,
+            Self::Forked { .. } => ErrorKind::Data,
+            Self::NotAtomic { .. } => ErrorKind::Invalid,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Segments: Parquet files of rows in key order, whose bytes follow from the rows alone.
+
+pub(crate) mod read;
+pub(crate) mod verify;
+pub(crate) mod write;
+
+#[cfg(test)]
+mod tests;

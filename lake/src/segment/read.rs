@@ -1,0 +1,166 @@
+//! Reading what a query needs of a segment: pruned by page, projected, filtered, in key order.
+
+#![expect(deprecated, reason = "the reader that replaces ParquetObjectReader is not out yet")]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch, UInt64Array, new_null_array};
+use arrow::compute::filter_record_batch;
+use arrow::compute::kernels::cmp::lt;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection, RowSelector};
+use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use tourbillon_core::filter::KeyPredicate;
+use tourbillon_core::hlc::Hlc;
+use tourbillon_core::ids::{Offset, StreamName};
+use tourbillon_core::manifest::SegmentMeta;
+use tourbillon_core::open_rows::{offsets, stamps};
+
+use crate::error::LakeError;
+use crate::store::{Lake, object_path};
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct SegmentRead {
+    /// Stored columns to return, in this order; system columns first. A column that the file is
+    /// too old to have comes back null.
+    pub columns: SchemaRef,
+    /// Stamps, half-open.
+    pub hlc: Range<Hlc>,
+    /// Only rows that pass; its columns must be among `columns`.
+    pub keys: KeyPredicate,
+    /// Only rows below this log offset.
+    pub before: Option<Offset>,
+    /// Rows of a batch.
+    pub batch_rows: usize,
+}
+
+impl Lake {
+    /// Streams the rows of a segment. Dropping the stream stops reading.
+    pub async fn read_segment(
+        &self,
+        stream: &StreamName,
+        meta: &SegmentMeta,
+        read: SegmentRead,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, LakeError>>, LakeError> {
+        let path = object_path(stream, &meta.name);
+        let name = path.to_string();
+        let reader = ParquetObjectReader::new(Arc::clone(&self.store), path)
+            .with_file_size(meta.bytes)
+            .with_preload_column_index(true)
+            .with_preload_offset_index(true);
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let failed = {
+            let name = name.clone();
+            move |source| LakeError::Parquet {
+                action: "read",
+                path: name.clone(),
+                source,
+            }
+        };
+        let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options);
+        let builder = builder.await.map_err(&failed)?;
+        let present = |name: &&str| builder.schema().column_with_name(name).is_some();
+        let names: Vec<&str> = read
+            .columns
+            .fields()
+            .iter()
+            .map(|f| f.name().as_str())
+            .filter(present)
+            .collect();
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        let selection = select_pages(builder.metadata(), &read.hlc);
+        let batches = builder
+            .with_projection(mask)
+            .with_row_selection(selection)
+            .with_batch_size(read.batch_rows)
+            .build()
+            .map_err(&failed)?;
+        let trimmed = batches.map_err(failed.clone()).map(move |batch| {
+            let trimmed = read.trim(batch?);
+            trimmed.map_err(|error| failed(ParquetError::from(error)))
+        });
+        let kept = trimmed.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+        Ok(kept.boxed())
+    }
+}
+
+impl SegmentRead {
+    /// The exact rows and columns of a batch as read.
+    fn trim(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let batch = self.conform(&batch)?;
+        let hlcs = stamps(&batch);
+        let from = hlcs.partition_point(|hlc| *hlc < self.hlc.start.0);
+        let to = hlcs.partition_point(|hlc| *hlc < self.hlc.end.0);
+        let batch = batch.slice(from, to.saturating_sub(from));
+        let batch = match self.before {
+            Some(before) if offsets(&batch).iter().any(|offset| *offset >= before.0) => {
+                filter_record_batch(&batch, &below(&batch, before)?)?
+            }
+            _ => batch,
+        };
+        self.keys.filter(&batch)
+    }
+
+    fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let columns = self.columns.fields().iter().map(|field| {
+            let found = batch.column_by_name(field.name()).cloned();
+            found.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+        });
+        RecordBatch::try_new(Arc::clone(&self.columns), columns.collect())
+    }
+}
+
+fn below(batch: &RecordBatch, before: Offset) -> Result<BooleanArray, ArrowError> {
+    lt(batch.column(2), &UInt64Array::new_scalar(before.0))
+}
+
+/// Rows of the pages that may hold stamps in `hlc`; everything where there is no page index.
+fn select_pages(metadata: &ParquetMetaData, hlc: &Range<Hlc>) -> RowSelection {
+    let mut selectors = Vec::new();
+    for (group, rows) in metadata
+        .row_groups()
+        .iter()
+        .map(|g| g.num_rows())
+        .enumerate()
+    {
+        let rows = usize::try_from(rows).unwrap_or(0);
+        let pages = page_bounds(metadata, group).unwrap_or_else(|| vec![(0, i64::MIN, i64::MAX)]);
+        for (i, (from, lowest, highest)) in pages.iter().enumerate() {
+            let to = pages.get(i + 1).map_or(rows, |next| next.0);
+            let wanted = *highest >= hlc.start.0 && *lowest < hlc.end.0;
+            let count = to.saturating_sub(*from);
+            selectors.push(if wanted {
+                RowSelector::select(count)
+            } else {
+                RowSelector::skip(count)
+            });
+        }
+    }
+    RowSelection::from(selectors)
+}
+
+/// First row, lowest and highest stamp of each page of column `hlc` in a row group.
+fn page_bounds(metadata: &ParquetMetaData, group: usize) -> Option<Vec<(usize, i64, i64)>> {
+    let ColumnIndexMetaData::INT64(index) = metadata.column_index()?.get(group)?.first()? else {
+        return None;
+    };
+    let locations = metadata
+        .offset_index()?
+        .get(group)?
+        .first()?
+        .page_locations();
+    let bounds = locations.iter().enumerate().map(|(page, location)| {
+        let first_row = usize::try_from(location.first_row_index).ok()?;
+        Some((first_row, *index.min_value(page)?, *index.max_value(page)?))
+    });
+    bounds.collect()
+}

@@ -1,0 +1,215 @@
+//! The object store behind the lake, and the few operations the lake needs of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tourbillon_core::ids::{PartitionId, StreamName};
+use tourbillon_core::manifest::RejectsMeta;
+use tourbillon_core::sealer::RejectedFrame;
+use url::Url;
+
+use crate::error::LakeError;
+use crate::metrics;
+use crate::rejects::encode_rejects;
+use crate::segment::write::EncodedSegment;
+
+/// A store that holds streams. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Lake {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    url: Arc<str>,
+    /// Folder of a local store, whose files must be flushed by hand.
+    local: Option<Arc<PathBuf>>,
+}
+
+impl Lake {
+    /// Opens `file://`, `memory://`, `s3://`, and with the cargo features `gs://` and `az://`; a
+    /// plain path is a local folder, made if absent. Credentials and endpoints come from the
+    /// environment variables that the vendors' own tools read, like `AWS_ENDPOINT`.
+    pub fn open(url: &str) -> Result<Self, LakeError> {
+        let failed = |reason: String| LakeError::Open {
+            url: url.to_owned(),
+            reason,
+        };
+        if !url.contains("://") {
+            return Self::open_folder(PathBuf::from(url));
+        }
+        let parsed = Url::parse(url).map_err(|error| failed(error.to_string()))?;
+        match parsed.scheme() {
+            "file" => {
+                let path = parsed.to_file_path();
+                Self::open_folder(path.map_err(|()| failed("not a file path".into()))?)
+            }
+            "memory" => Ok(Self::with_store(Arc::new(InMemory::new()), url)),
+            _ => {
+                let env = std::env::vars().map(|(key, value)| (key.to_ascii_lowercase(), value));
+                let (store, path) = object_store::parse_url_opts(&parsed, env)
+                    .map_err(|error| failed(error.to_string()))?;
+                Ok(Self::with_store(
+                    Arc::new(PrefixStore::new(store, path)),
+                    url,
+                ))
+            }
+        }
+    }
+
+    /// A lake on a store made elsewhere; `url` names it in messages.
+    pub fn with_store(store: Arc<dyn ObjectStore>, url: &str) -> Self {
+        Self {
+            store,
+            url: url.into(),
+            local: None,
+        }
+    }
+
+    fn open_folder(folder: PathBuf) -> Result<Self, LakeError> {
+        let url = folder.display().to_string();
+        let failed = |reason: String| LakeError::Open {
+            url: url.clone(),
+            reason,
+        };
+        std::fs::create_dir_all(&folder).map_err(|error| failed(error.to_string()))?;
+        let folder = folder
+            .canonicalize()
+            .map_err(|error| failed(error.to_string()))?;
+        let store =
+            LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            store: Arc::new(store),
+            url: url.into(),
+            local: Some(Arc::new(folder)),
+        })
+    }
+
+    /// Where the lake is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stores a segment. Storing it again changes nothing: its name holds a digest of its rows.
+    pub async fn put_segment(
+        &self,
+        stream: &StreamName,
+        segment: &EncodedSegment,
+    ) -> Result<(), LakeError> {
+        metrics::put("segment", segment.bytes.len());
+        let path = object_path(stream, &segment.meta.name);
+        self.put(&path, segment.bytes.clone(), PutMode::Overwrite)
+            .await
+    }
+
+    /// Reads a segment whole.
+    pub async fn get_segment(&self, stream: &StreamName, name: &str) -> Result<Bytes, LakeError> {
+        let path = object_path(stream, name);
+        self.get(&path).await?.ok_or_else(|| LakeError::Damaged {
+            path: path.to_string(),
+            reason: "a commit names it and it is absent".into(),
+        })
+    }
+
+    /// Stores refused frames beside the data.
+    pub async fn put_rejects(
+        &self,
+        stream: &StreamName,
+        partition: PartitionId,
+        seq: u64,
+        frames: &[RejectedFrame],
+    ) -> Result<RejectsMeta, LakeError> {
+        let (mut meta, bytes) = encode_rejects(frames);
+        meta.name = format!("rejects/p{partition}/{seq:020}");
+        metrics::put("rejects", bytes.len());
+        self.put(&object_path(stream, &meta.name), bytes, PutMode::Overwrite)
+            .await?;
+        Ok(meta)
+    }
+
+    pub(crate) async fn put(
+        &self,
+        path: &Path,
+        bytes: Bytes,
+        mode: PutMode,
+    ) -> Result<(), LakeError> {
+        let options = PutOptions {
+            mode,
+            ..PutOptions::default()
+        };
+        let put = self
+            .store
+            .put_opts(path, PutPayload::from(bytes), options)
+            .await;
+        put.map_err(|source| store_error("write", path, source))?;
+        self.flush(path).await
+    }
+
+    /// The local store leaves flushing to the operating system; a commit must outlive a power cut.
+    async fn flush(&self, path: &Path) -> Result<(), LakeError> {
+        let Some(folder) = &self.local else {
+            return Ok(());
+        };
+        let file = folder.join(path.as_ref());
+        let flushed = tokio::task::spawn_blocking(move || {
+            std::fs::File::open(&file)?.sync_all()?;
+            file.parent()
+                .map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+        });
+        let flushed = flushed
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        flushed.map_err(|source| LakeError::Sync {
+            path: path.to_string(),
+            source,
+        })
+    }
+
+    pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, LakeError> {
+        let read = match self.store.get(path).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(store_error("read", path, source)),
+        }
+    }
+
+    pub(crate) async fn list(&self, prefix: &Path) -> Result<Vec<Path>, LakeError> {
+        let listed = self
+            .store
+            .list(Some(prefix))
+            .map_ok(|meta| meta.location)
+            .try_collect()
+            .await;
+        listed.map_err(|source| store_error("list", prefix, source))
+    }
+
+    pub(crate) async fn delete(&self, path: &Path) -> Result<(), LakeError> {
+        let deleted = self.store.delete(path).await;
+        deleted.map_err(|source| store_error("delete", path, source))
+    }
+}
+
+pub(crate) fn store_error(
+    action: &'static str,
+    path: &Path,
+    source: object_store::Error,
+) -> LakeError {
+    LakeError::Store {
+        action,
+        path: path.to_string(),
+        source,
+    }
+}
+
+/// Full path of an object below a stream's folder.
+pub(crate) fn object_path(stream: &StreamName, name: &str) -> Path {
+    // object_store escapes nothing in `from_iter` segments that names of ours can hold
+    Path::from_iter(std::iter::once(stream.as_str()).chain(name.split('/')))
+}
