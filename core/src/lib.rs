@@ -3,6 +3,7 @@
 //! every process that is fed the same log prefix computes the same bytes.
 
 pub mod clock;
+pub mod control;
 pub mod decimal;
 pub mod digest;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod machine;
 pub mod manifest;
 pub mod merge;
 pub mod open_rows;
+pub mod partitioner;
 pub mod replica;
 pub mod rows_root;
 pub mod schema;

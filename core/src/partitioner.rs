@@ -1,0 +1,187 @@
+//! Which partition a row goes to: a jump consistent hash of its key columns.
+//!
+//! Distinct values are hashed once per batch; rows only combine their codes' hashes. Growing the
+//! number of partitions from `n` to `m` moves `(m - n) / m` of the keys and no others.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt64Type};
+use arrow::error::ArrowError;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::ids::PartitionId;
+use crate::schema::StreamSchema;
+
+/// Hash of a missing value; no bytes of ours hash to it but by accident.
+const NULL_HASH: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Rows of a batch of `schema`'s data form by partition, each in row order.
+pub fn split(
+    schema: &StreamSchema,
+    batch: &RecordBatch,
+    partitions: u32,
+) -> Result<Vec<(PartitionId, UInt32Array)>, ArrowError> {
+    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); partitions.max(1) as usize];
+    for (row, partition) in (0u32..).zip(partition_of_rows(schema, batch, partitions)?) {
+        rows[partition as usize].push(row);
+    }
+    let parts = (0u32..)
+        .map(PartitionId)
+        .zip(rows)
+        .filter(|(_, rows)| !rows.is_empty());
+    Ok(parts
+        .map(|(partition, rows)| (partition, UInt32Array::from(rows)))
+        .collect())
+}
+
+fn partition_of_rows(
+    schema: &StreamSchema,
+    batch: &RecordBatch,
+    partitions: u32,
+) -> Result<Vec<u32>, ArrowError> {
+    let mut hashes = vec![xxh3_64(b""); batch.num_rows()];
+    for &column in schema.key() {
+        combine(&mut hashes, batch.column(column))?;
+    }
+    Ok(hashes
+        .into_iter()
+        .map(|hash| jump(hash, partitions.max(1)))
+        .collect())
+}
+
+/// Folds a column's value hashes into the rows' hashes.
+fn combine(hashes: &mut [u64], column: &ArrayRef) -> Result<(), ArrowError> {
+    let fold = |(hash, value): (&mut u64, u64)| {
+        *hash = xxh3_64_with_seed(&value.to_le_bytes(), *hash);
+    };
+    let rows = hashes.iter_mut();
+    let int = |value: Option<u64>| value.map_or(NULL_HASH, |v| xxh3_64(&v.to_le_bytes()));
+    match column.data_type() {
+        DataType::Dictionary(..) => {
+            let array = column.as_dictionary::<Int32Type>();
+            let values = array.values().as_string::<i32>().iter();
+            let values: Vec<u64> = values
+                .map(|v| v.map_or(NULL_HASH, |v| xxh3_64(v.as_bytes())))
+                .collect();
+            let of_key = |key: Option<i32>| {
+                let index = key.and_then(|key| usize::try_from(key).ok());
+                index
+                    .and_then(|index| values.get(index).copied())
+                    .unwrap_or(NULL_HASH)
+            };
+            rows.zip(array.keys().iter().map(of_key)).for_each(fold);
+        }
+        DataType::Int64 => {
+            let values = column.as_primitive::<Int64Type>().iter();
+            rows.zip(values.map(|v| int(v.map(i64::cast_unsigned))))
+                .for_each(fold);
+        }
+        DataType::UInt64 => {
+            rows.zip(column.as_primitive::<UInt64Type>().iter().map(int))
+                .for_each(fold);
+        }
+        DataType::Boolean => {
+            let values = column.as_boolean().iter();
+            rows.zip(values.map(|v| int(v.map(u64::from))))
+                .for_each(fold);
+        }
+        other => return Err(ArrowError::CastError(format!("key column of type {other}"))),
+    }
+    Ok(())
+}
+
+/// Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm".
+fn jump(mut key: u64, buckets: u32) -> u32 {
+    let (mut bucket, mut next) = (0u32, 0f64);
+    while next < f64::from(buckets) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "below buckets"
+        )]
+        let here = next as u32;
+        bucket = here;
+        key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        #[expect(clippy::cast_precision_loss, reason = "31 bits fit a double")]
+        let spread = (1u64 << 31) as f64 / ((key >> 33) + 1) as f64;
+        next = (f64::from(bucket) + 1.0) * spread;
+    }
+    bucket
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{DictionaryArray, Int64Array};
+
+    use super::*;
+    use crate::schema::{Column, ColumnType};
+
+    fn schema() -> StreamSchema {
+        let columns = vec![
+            Column::optional("symbol", ColumnType::String),
+            Column::optional("lot", ColumnType::Int64),
+        ];
+        StreamSchema::new(columns, &["symbol", "lot"], None).unwrap()
+    }
+
+    fn batch(rows: &[(Option<&str>, Option<i64>)]) -> RecordBatch {
+        let symbols: DictionaryArray<Int32Type> = rows.iter().map(|row| row.0).collect();
+        let lots: Int64Array = rows.iter().map(|row| row.1).collect();
+        let columns: Vec<ArrayRef> = vec![Arc::new(symbols), Arc::new(lots)];
+        RecordBatch::try_new(Arc::clone(schema().data()), columns).unwrap()
+    }
+
+    #[test]
+    fn a_key_goes_where_it_would_go_alone() {
+        let names: Vec<String> = (0..50).map(|i| format!("s{i}")).collect();
+        let rows: Vec<_> = (0..500usize)
+            .map(|i| {
+                (
+                    (i % 7 != 0).then(|| names[i % 50].as_str()),
+                    Some((i % 3) as i64),
+                )
+            })
+            .collect();
+        let together = partition_of_rows(&schema(), &batch(&rows), 7).unwrap();
+        for (row, partition) in rows.iter().zip(together) {
+            assert_eq!(
+                partition_of_rows(&schema(), &batch(&[*row]), 7).unwrap(),
+                [partition]
+            );
+        }
+    }
+
+    #[test]
+    fn split_keeps_every_row_once_and_in_order() {
+        let names: Vec<String> = (0..100).map(|i| format!("s{i}")).collect();
+        let rows: Vec<_> = names
+            .iter()
+            .map(|name| (Some(name.as_str()), None))
+            .collect();
+        let parts = split(&schema(), &batch(&rows), 8).unwrap();
+        assert!(parts.len() > 4);
+        let mut all: Vec<u32> = parts
+            .iter()
+            .flat_map(|(_, rows)| rows.values().to_vec())
+            .collect();
+        assert!(parts.iter().all(|(_, rows)| rows.values().is_sorted()));
+        all.sort_unstable();
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn growing_moves_keys_to_new_partitions_only() {
+        let mut moved = 0;
+        for key in 0..10_000u64 {
+            let hash = xxh3_64(&key.to_le_bytes());
+            let (before, after) = (jump(hash, 8), jump(hash, 10));
+            assert!(before == after || after >= 8);
+            moved += u32::from(before != after);
+        }
+        assert!(
+            (1700..2300).contains(&moved),
+            "{moved} of 10000 moved, 2000 expected"
+        );
+    }
+}
