@@ -1,7 +1,7 @@
 //! Filters on key columns, evaluated once per distinct value and then per batch.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{and, filter_record_batch, prep_null_mask_filter};
+use arrow::compute::{and, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt64Type};
 use arrow::error::ArrowError;
 use thiserror::Error;
@@ -82,7 +82,7 @@ impl KeyPredicate {
             let column = batch.column_by_name(name).ok_or_else(|| {
                 ArrowError::InvalidArgumentError(format!("column {name} was not read"))
             })?;
-            mask = and(&mask, &prep_null_mask_filter(&accepted.mask(column)?))?;
+            mask = and(&mask, &accepted.mask(column)?)?;
         }
         Ok(mask)
     }
@@ -131,32 +131,36 @@ impl Accepted {
                     .iter()
                     .map(|v| v.is_some_and(|v| texts.iter().any(|t| t == v)))
                     .collect();
-                let keys = array.keys().iter();
-                Ok(keys
-                    .map(|key| key.and_then(|key| hit.get(usize::try_from(key).ok()?).copied()))
-                    .collect())
+                let of_key =
+                    |key: i32| usize::try_from(key).ok().and_then(|k| hit.get(k)) == Some(&true);
+                Ok(bits(array.keys().iter().map(|key| key.is_some_and(of_key))))
             }
             (Self::Ints(ints), DataType::Int64) => {
                 let values = column.as_primitive::<Int64Type>().iter();
-                Ok(values
-                    .map(|value| value.map(|value| ints.contains(&value)))
-                    .collect())
+                Ok(bits(values.map(|value| {
+                    value.is_some_and(|value| ints.contains(&value))
+                })))
             }
             (Self::UInts(ints), DataType::UInt64) => {
                 let values = column.as_primitive::<UInt64Type>().iter();
-                Ok(values
-                    .map(|value| value.map(|value| ints.contains(&value)))
-                    .collect())
+                Ok(bits(values.map(|value| {
+                    value.is_some_and(|value| ints.contains(&value))
+                })))
             }
             (Self::Bools(bools), DataType::Boolean) => {
                 let values = column.as_boolean().iter();
-                Ok(values
-                    .map(|value| value.map(|value| bools.contains(&value)))
-                    .collect())
+                Ok(bits(values.map(|value| {
+                    value.is_some_and(|value| bools.contains(&value))
+                })))
             }
             (_, other) => Err(ArrowError::CastError(format!("key column of type {other}"))),
         }
     }
+}
+
+/// A mask without nulls: a missing value never passes.
+fn bits(passes: impl Iterator<Item = bool>) -> BooleanArray {
+    passes.map(Some).collect()
 }
 
 #[cfg(test)]
