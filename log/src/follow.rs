@@ -96,16 +96,32 @@ impl Follower {
         stream: StreamName,
     ) -> Result<Self, FollowError> {
         let from = replica.position();
-        let failed = |source| FollowError::Read { at: at.clone(), from, source };
+        let failed = |source| FollowError::Read {
+            at: at.clone(),
+            from,
+            source,
+        };
         let range = log.range(&at).await.map_err(failed)?;
         let needed_end = replica.machine().next_offset();
         if from < range.start || needed_end > range.end {
             let wanted = if from < range.start { from } else { needed_end };
-            return Err(FollowError::Lost { at, wanted, start: range.start, end: range.end });
+            return Err(FollowError::Lost {
+                at,
+                wanted,
+                start: range.start,
+                end: range.end,
+            });
         }
         let reader = log.read(&at, from).await.map_err(failed)?;
         let def = lookup(&control, &stream)?;
-        Ok(Self { at, stream, control, def, reader, replica })
+        Ok(Self {
+            at,
+            stream,
+            control,
+            def,
+            reader,
+            replica,
+        })
     }
 
     /// The partition's state after the last record applied.
@@ -122,7 +138,11 @@ impl Follower {
     pub async fn read(&mut self) -> Result<Vec<LogRecord>, FollowError> {
         let from = self.replica.position();
         let at = &self.at;
-        let failed = |source| FollowError::Read { at: at.clone(), from, source };
+        let failed = |source| FollowError::Read {
+            at: at.clone(),
+            from,
+            source,
+        };
         self.reader.next().await.map_err(failed)
     }
 
@@ -133,7 +153,10 @@ impl Follower {
             Err(ReplicaError::UnknownSchema { .. }) => {}
             other => return other.map_err(|source| self.failed(source)),
         }
-        self.control.catch_up().await.map_err(FollowError::Control)?;
+        self.control
+            .catch_up()
+            .await
+            .map_err(FollowError::Control)?;
         self.def = lookup(&self.control, &self.stream)?;
         match self.replica.apply(record, self.def.as_ref()) {
             Err(ReplicaError::UnknownSchema { offset, version }) => {
@@ -161,7 +184,10 @@ impl Follower {
     }
 
     fn failed(&self, source: ReplicaError) -> FollowError {
-        FollowError::Replica { at: self.at.clone(), source }
+        FollowError::Replica {
+            at: self.at.clone(),
+            source,
+        }
     }
 }
 

@@ -11,9 +11,19 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tourbillon_core::ids::{Offset, PartitionId};
 
+mod batch;
+mod clock;
+pub mod control;
 mod error;
+pub mod follow;
+pub mod memory;
+mod metrics;
 
+pub use clock::SystemClock;
 pub use error::LogError;
+pub use memory::MemoryLog;
+
+pub(crate) type DeliverySender = oneshot::Sender<Result<Appended, LogError>>;
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

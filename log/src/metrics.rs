@@ -1,6 +1,9 @@
 //! Metrics of the log, declared once. Handles are made per partition, so that a record costs no
 //! registry lookup.
-#![expect(clippy::disallowed_macros, reason = "this is the place to declare metrics")]
+#![expect(
+    clippy::disallowed_macros,
+    reason = "this is the place to declare metrics"
+)]
 
 use std::time::Duration;
 
@@ -31,7 +34,8 @@ impl PartitionMetrics {
         let partition = of.partition.to_string();
         let labels = [("topic", topic.clone()), ("partition", partition.clone())];
         let outcome = |outcome: &str| {
-            let (topic, partition, outcome) = (topic.clone(), partition.clone(), outcome.to_owned());
+            let (topic, partition, outcome) =
+                (topic.clone(), partition.clone(), outcome.to_owned());
             counter!("tourbillon_log_append_records_total",
                 "topic" => topic, "partition" => partition, "outcome" => outcome)
         };
@@ -64,7 +68,10 @@ impl PartitionMetrics {
 
 /// The embedded log made this many records durable with one flush to disk.
 pub(crate) fn committed_group(records: usize) {
-    #[expect(clippy::cast_precision_loss, reason = "a group is far below 2^52 records")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a group is far below 2^52 records"
+    )]
     histogram!("tourbillon_log_commit_group_records").record(records as f64);
 }
 

@@ -1,16 +1,14 @@
 //! Faults of the log in memory. A plan is made per partition and used up record by record, in the
 //! order in which records reach the log.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
 use tourbillon_core::clock::PhysicalClock;
-use tourbillon_core::ids::Offset;
 
 use super::{InFlight, Partition, Shared};
-use crate::{Appended, DeliverySender, LogError, TopicPartition};
+use crate::{LogError, TopicPartition};
 
 /// What happens to one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +19,6 @@ pub enum Fault {
     NotStored,
     /// The record is stored twice, its delivery names the second copy, as after a producer's retry.
     Duplicated,
-}
-
-/// Where records wait until [`MemoryFaults::release`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// Before the log: they cannot be read yet.
-    Records,
-    /// Behind it: they can be read, only their deliveries are pending.
-    Deliveries,
 }
 
 /// The cause given to deliveries that fail by plan.
@@ -54,16 +43,61 @@ impl MemoryFaults {
 
     /// The next `records` records of a partition meet `fault`, after those already planned.
     /// Fails if the partition does not exist.
-    pub fn inject(&self, of: &TopicPartition, fault: Fault, records: usize) -> Result<(), LogError> {
-        self.plan(of, fault, records, true)
+    pub fn inject(
+        &self,
+        of: &TopicPartition,
+        fault: Fault,
+        records: usize,
+    ) -> Result<(), LogError> {
+        self.plan(of, Some(fault), records)
     }
 
     /// The next `records` records of a partition meet no fault, whatever is planned after them.
     /// Fails if the partition does not exist.
     pub fn spare(&self, of: &TopicPartition, records: usize) -> Result<(), LogError> {
+        self.plan(of, None, records)
+    }
+
+    fn plan(
+        &self,
+        of: &TopicPartition,
+        fault: Option<Fault>,
+        records: usize,
+    ) -> Result<(), LogError> {
         self.0.with(of, |partition| {
-            partition.plan.next.extend(std::iter::repeat_n(None, records));
+            partition.plan.extend(std::iter::repeat_n(fault, records));
             Ok(())
         })
+    }
+}
+
+impl Partition {
+    /// Stores a record and resolves its delivery, as the plan wants it.
+    pub(super) fn take(&mut self, clock: &dyn PhysicalClock, record: InFlight) {
+        let fault = self.plan.pop_front().flatten();
+        let failed = |fault| Err(LogError::append(&self.id, Arc::new(InjectedFault(fault))));
+        let result = match fault {
+            Some(Fault::NotStored) => failed(Fault::NotStored),
+            Some(Fault::LostAck) => {
+                let failed = failed(Fault::LostAck);
+                self.store(clock, record.payload);
+                failed
+            }
+            Some(Fault::Duplicated) => {
+                self.store(clock, record.payload.clone());
+                Ok(self.store(clock, record.payload))
+            }
+            None => {
+                let bytes = record.payload.len();
+                let appended = self.store(clock, record.payload);
+                self.metrics.appended(bytes, record.since.elapsed());
+                Ok(appended)
+            }
+        };
+        if result.is_err() {
+            self.metrics.failed();
+        }
+        // a caller that no longer waits has no use for the answer
+        drop(record.done.send(result));
     }
 }

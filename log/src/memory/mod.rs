@@ -21,9 +21,7 @@ use crate::{
 
 mod faults;
 
-pub use faults::{Fault, Hold, InjectedFault, MemoryFaults};
-
-use faults::Plan;
+pub use faults::{Fault, InjectedFault, MemoryFaults};
 
 /// One client of a log in memory. A clone is another client of the same log.
 #[derive(Debug)]
@@ -74,7 +72,7 @@ struct Partition {
     records: VecDeque<LogRecord>,
     end: watch::Sender<Offset>,
     last_append_time_ns: i64,
-    plan: Plan,
+    plan: VecDeque<Option<Fault>>,
     metrics: PartitionMetrics,
 }
 
@@ -90,7 +88,7 @@ impl Partition {
             records: VecDeque::new(),
             end: watch::Sender::new(Offset(0)),
             last_append_time_ns: i64::MIN,
-            plan: Plan::default(),
+            plan: VecDeque::new(),
         }
     }
 
@@ -274,6 +272,3 @@ impl LogReader for MemoryReader {
         Ok(records)
     }
 }
-
-#[cfg(test)]
-mod tests;

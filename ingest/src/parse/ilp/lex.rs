@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memchr3};
 
 use crate::parse::column::{Token, snippet};
 use crate::parse::rows::Fault;
@@ -13,27 +13,36 @@ use crate::parse::rows::Fault;
 /// Most tags and fields of one line.
 const MAX_ENTRIES: usize = tourbillon_core::schema::MAX_COLUMNS;
 
-/// Cuts a body into lines. A line break inside a quoted field value does not end its line.
+/// End of the line that begins at `start`. A line break inside a string does not end it; a
+/// string begins right after the `=` of a field.
 pub(super) fn line_end(body: &[u8], start: usize) -> usize {
-    let newline = |from| memchr(b'\n', &body[from..]).map_or(body.len(), |length| from + length);
-    let end = newline(start);
-    if memchr2(b'"', b'\\', &body[start..end]).is_none() {
-        return end;
-    }
-    let (mut fields, mut quoted, mut value) = (false, false, false);
-    let mut at = start;
-    while at < body.len() {
+    let (mut from, mut in_fields) = (start, false);
+    while let Some(length) = memchr3(b'\n', b'"', b'\\', &body[from..]) {
+        let at = from + length;
         match body[at] {
-            b'\\' => at += 1,
-            b'"' if value => quoted = !quoted,
-            _ if quoted => {}
             b'\n' => return at,
-            b' ' => fields = true,
-            b'=' if fields => value = true,
-            b',' => value = false,
-            _ => {}
+            b'"' => {
+                in_fields = in_fields || memchr(b' ', &body[from..at]).is_some();
+                let opens = in_fields && body[from..at].ends_with(b"=");
+                from = if opens { string_end(body, at + 1) } else { at + 1 };
+            }
+            _ => {
+                in_fields = in_fields || memchr(b' ', &body[from..at]).is_some();
+                from = (at + 2).min(body.len());
+            }
         }
-        at += 1;
+    }
+    body.len()
+}
+
+/// Place behind the closing quote of a string whose content begins at `from`.
+fn string_end(body: &[u8], mut from: usize) -> usize {
+    while let Some(length) = memchr2(b'"', b'\\', &body[from..]) {
+        from += length + 1;
+        if body[from - 1] == b'"' {
+            return from;
+        }
+        from = (from + 1).min(body.len());
     }
     body.len()
 }
@@ -77,10 +86,10 @@ pub(super) struct Line<'a> {
 pub(super) fn read_line<'a>(line: &'a [u8], entries: &mut Entries<'a>) -> Result<Line<'a>, Fault> {
     entries.clear();
     let mut lexer = Lexer { line, at: 0 };
-    let measurement = lexer.name(b", ", b", \\", "the measurement")?;
+    let measurement = lexer.name(Part::Measurement, "the measurement")?;
     while lexer.eat(b',') {
         let key = lexer.key("a tag")?;
-        let value = lexer.name(b", ", NAME_ESCAPES, "the value of a tag")?;
+        let value = lexer.name(Part::TagValue, "the value of a tag")?;
         push(entries, key, Value::Tag(value))?;
     }
     if !lexer.spaces() {
@@ -97,7 +106,7 @@ pub(super) fn read_line<'a>(line: &'a [u8], entries: &mut Entries<'a>) -> Result
     let spaced = lexer.spaces();
     let mut timestamp = None;
     if spaced && lexer.peek().is_some() {
-        timestamp = Some(lexer.plain());
+        timestamp = Some(lexer.run(Part::Plain));
         lexer.spaces();
     }
     if lexer.peek().is_some() {
@@ -122,8 +131,30 @@ fn push<'a>(entries: &mut Entries<'a>, key: Cow<'a, [u8]>, value: Value<'a>) -> 
     Ok(())
 }
 
-/// What a backslash can stand before in keys and tag values; before others it is itself.
-const NAME_ESCAPES: &[u8] = b",= \\";
+/// A part of a line that ends at certain bytes.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Measurement = 1,
+    Key = 2,
+    TagValue = 4,
+    /// A value without quotes, or the timestamp: no escapes.
+    Plain = 8,
+}
+
+/// For each byte, the parts that may not run over it.
+const STOPS: [u8; 256] = {
+    use Part::{Key, Measurement, Plain, TagValue};
+    let names = Measurement as u8 | Key as u8 | TagValue as u8;
+    let mut stops = [0; 256];
+    stops[b'\\' as usize] = names;
+    stops[b'\t' as usize] = names;
+    stops[b'\n' as usize] = names;
+    stops[0] = names;
+    stops[b' ' as usize] = names | Plain as u8;
+    stops[b',' as usize] = names | Plain as u8;
+    stops[b'=' as usize] = Key as u8;
+    stops
+};
 
 struct Lexer<'a> {
     line: &'a [u8],
@@ -148,7 +179,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn key(&mut self, what: &str) -> Result<Cow<'a, [u8]>, Fault> {
-        let key = self.name(b",= ", NAME_ESCAPES, what)?;
+        let key = self.name(Part::Key, what)?;
         if self.eat(b'=') {
             Ok(key)
         } else {
@@ -159,49 +190,46 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Text up to one of `ends`, which a backslash takes the meaning from.
-    fn name(&mut self, ends: &[u8], escapes: &[u8], what: &str) -> Result<Cow<'a, [u8]>, Fault> {
+    fn name(&mut self, part: Part, what: &str) -> Result<Cow<'a, [u8]>, Fault> {
         let start = self.at;
-        let mut plain_from = start;
-        let mut text = Cow::Borrowed(&self.line[..0]);
-        let mut escaped = false;
-        while let Some(byte) = self.peek() {
-            if ends.contains(&byte) || matches!(byte, b'\t' | b'\n' | b'\0') {
-                break;
-            }
-            self.at += 1;
-            if byte == b'\\' {
-                let next = self.peek();
-                if next.is_some_and(|next| escapes.contains(&next)) {
-                    escaped = true;
-                    text.to_mut()
-                        .extend_from_slice(&self.line[plain_from..self.at - 1]);
-                    plain_from = self.at;
-                }
-                self.at += usize::from(next.is_some());
-            }
+        let mut name = Cow::Borrowed(self.run(part));
+        if self.peek() == Some(b'\\') {
+            self.escapes(part, name.to_mut());
         }
         if self.at == start {
-            return Err(Fault::row(format!(
-                "{what} is missing at byte {start} of the line"
-            )));
+            let reason = format!("{what} is missing at byte {start} of the line");
+            return Err(Fault::row(reason));
         }
-        if escaped {
-            text.to_mut()
-                .extend_from_slice(&self.line[plain_from..self.at]);
-        } else {
-            text = Cow::Borrowed(&self.line[start..self.at]);
-        }
-        if text.ends_with(b"\\") {
+        if name.ends_with(b"\\") {
             return Err(Fault::row(format!("{what} ends in a backslash")));
         }
-        Ok(text)
+        Ok(name)
     }
 
-    /// Text up to a comma or space.
-    fn plain(&mut self) -> &'a [u8] {
+    /// The rest of a name from its first backslash on. A backslash takes the meaning from what
+    /// follows it; before anything that has none it stands for itself.
+    fn escapes(&mut self, part: Part, name: &mut Vec<u8>) {
+        while self.eat(b'\\') {
+            let next = self.peek();
+            let meant = match next {
+                Some(b',' | b' ' | b'\\') => true,
+                Some(b'=') => part != Part::Measurement,
+                _ => false,
+            };
+            if !meant {
+                name.push(b'\\');
+            }
+            name.extend(next);
+            self.at += usize::from(next.is_some());
+            name.extend_from_slice(self.run(part));
+        }
+    }
+
+    /// The bytes before the next that `part` may not run over.
+    fn run(&mut self, part: Part) -> &'a [u8] {
         let rest = &self.line[self.at..];
-        let length = memchr2(b',', b' ', rest).unwrap_or(rest.len());
+        let stops = |&byte: &u8| STOPS[usize::from(byte)] & part as u8 != 0;
+        let length = rest.iter().position(stops).unwrap_or(rest.len());
         self.at += length;
         &rest[..length]
     }
@@ -215,7 +243,7 @@ impl<'a> Lexer<'a> {
             let text = self.string();
             return text.ok_or_else(|| fault("has a string that does not end".to_owned()));
         }
-        let text = self.plain();
+        let text = self.run(Part::Plain);
         classify(text).ok_or_else(|| {
             let text = snippet(text);
             fault(format!(
