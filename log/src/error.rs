@@ -11,7 +11,7 @@ use tourbillon_core::ids::{Offset, PartitionId};
 use crate::{LogRange, MAX_RECORD_BYTES, TopicPartition};
 
 /// What lies below an error; shared, because one failed commit fails many deliveries.
-pub type Cause = Arc<dyn Error + Send + Sync>;
+pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
 
 /// What went wrong with the log.
 #[derive(Clone, Debug, Error)]

@@ -14,12 +14,14 @@ use tourbillon_core::ids::{Offset, PartitionId};
 mod batch;
 mod clock;
 pub mod control;
+pub mod embedded;
 mod error;
 pub mod follow;
 pub mod memory;
 mod metrics;
 
 pub use clock::SystemClock;
+pub use embedded::EmbeddedLog;
 pub use error::LogError;
 pub use memory::MemoryLog;
 

@@ -1,0 +1,142 @@
+use std::sync::Arc;
+
+use tourbillon_core::clock::ManualClock;
+
+use super::*;
+
+fn open(path: &Path) -> Result<EmbeddedLog, LogError> {
+    EmbeddedLog::open(path, Arc::new(ManualClock::new(1)))
+}
+
+fn at(partition: u32) -> TopicPartition {
+    TopicPartition {
+        topic: "t".into(),
+        partition: PartitionId(partition),
+    }
+}
+
+#[tokio::test]
+async fn records_survive_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).unwrap();
+    log.ensure_topic("t", 2, false).await.unwrap();
+    for i in 0..100u8 {
+        log.enqueue(&at(1), vec![i; 2000].into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    log.close().await.unwrap();
+    assert!(matches!(
+        log.enqueue(&at(1), "x".into()).await,
+        Err(LogError::Closed)
+    ));
+    drop(log);
+    let log = open(folder.path()).unwrap();
+    assert_eq!(log.partitions("t").await.unwrap(), Some(2));
+    assert_eq!(
+        log.range(&at(1)).await.unwrap(),
+        LogRange {
+            start: Offset(0),
+            end: Offset(100)
+        }
+    );
+    assert_eq!(log.range(&at(0)).await.unwrap().end, Offset(0));
+    let records = log
+        .read(&at(1), Offset(40))
+        .await
+        .unwrap()
+        .next()
+        .await
+        .unwrap();
+    assert_eq!((records[0].offset, records.len()), (Offset(40), 60));
+    assert!(
+        records
+            .iter()
+            .all(|r| u64::from(r.payload[0]) == r.offset.0)
+    );
+    let next = log
+        .enqueue(&at(1), "y".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    assert_eq!(next.offset, Offset(100));
+}
+
+#[tokio::test]
+async fn a_locked_folder_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let _log = open(folder.path()).unwrap();
+    let error = open(folder.path()).unwrap_err();
+    assert!(
+        matches!(&error, LogError::Locked { path } if path == folder.path()),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_or_newer_folder_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("precious.txt"), "x").unwrap();
+    assert!(matches!(open(folder.path()), Err(LogError::Format { .. })));
+    std::fs::write(folder.path().join("TOURBILLON-LOG"), "9\n").unwrap();
+    assert!(matches!(open(folder.path()), Err(LogError::Format { .. })));
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_named_and_not_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).unwrap();
+    log.ensure_topic("t", 1, false).await.unwrap();
+    for _ in 0..3 {
+        log.enqueue(&at(0), "payload".into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    let partition = log.partition(&at(0)).unwrap();
+    log.store
+        .overwrite(&partition, Offset(1), b"0123456789abXX");
+    let error = log
+        .store
+        .scan(&partition, Offset(0), Offset(3))
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LogError::DamagedRecord {
+                offset: Offset(1),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    log.store.erase(&partition, Offset(1));
+    let error = log
+        .store
+        .scan(&partition, Offset(0), Offset(3))
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LogError::DamagedRecord {
+                offset: Offset(1),
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+impl Store {
+    fn overwrite(&self, partition: &PartitionState, offset: Offset, value: &[u8]) {
+        self.records.insert(partition.key(offset), value).unwrap();
+    }
+
+    fn erase(&self, partition: &PartitionState, offset: Offset) {
+        self.records.remove(partition.key(offset)).unwrap();
+    }
+}
