@@ -16,6 +16,7 @@ use crate::ids::{NameError, Offset, StreamName, WriterId};
 use crate::machine::MachineRules;
 use crate::replica::Codecs;
 use crate::schema::{Column, ColumnType, SchemaError, StreamSchema, TypeError};
+use crate::time::format_duration_ns;
 
 /// Most partitions of a stream.
 pub const MAX_PARTITIONS: u32 = 1024;
@@ -258,6 +259,22 @@ impl StreamDef {
             window_ns: self.window_ns,
             max_drift_ns: self.rules.max_drift_ns,
         }
+    }
+}
+
+impl StreamDef {
+    /// The stream as the HTTP interface shows it.
+    pub fn describe(&self) -> serde_json::Value {
+        let spec = self.spec();
+        serde_json::json!({
+            "name": spec.name,
+            "columns": spec.columns,
+            "key": spec.key,
+            "event_time": spec.event_time,
+            "partitions": spec.partitions,
+            "window": format_duration_ns(spec.window_ns),
+            "version": spec.version,
+        })
     }
 }
 

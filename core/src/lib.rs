@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod merge;
 pub mod open_rows;
 pub mod partitioner;
+pub mod problem;
 pub mod replica;
 pub mod rows_root;
 pub mod schema;

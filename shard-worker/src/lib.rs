@@ -74,17 +74,28 @@ impl Worker {
             board: Arc::clone(&board),
         };
         let watcher = tokio::spawn(assigner.run());
-        Self { stop, tasks, watcher, board }
+        Self {
+            stop,
+            tasks,
+            watcher,
+            board,
+        }
     }
 
     /// Progress of every partition taken so far.
     pub fn progress(&self) -> BTreeMap<(StreamName, PartitionId), Arc<Progress>> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.board
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether no partition has halted.
     pub fn is_healthy(&self) -> bool {
-        !self.progress().values().any(|progress| progress.is_halted())
+        !self
+            .progress()
+            .values()
+            .any(|progress| progress.is_halted())
     }
 
     /// Stops reading and waits for the uploads in hand.
@@ -127,7 +138,10 @@ impl Assigner {
     fn assign(&self, def: &Arc<StreamDef>) {
         let mine = |p: &u32| p % self.settings.shares.max(1) == self.settings.share;
         for partition in (0..def.partitions).filter(mine).map(PartitionId) {
-            let at = TopicPartition { topic: self.control.stream_topic(&def.name), partition };
+            let at = TopicPartition {
+                topic: self.control.stream_topic(&def.name),
+                partition,
+            };
             let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
             let key = (def.name.clone(), partition);
             if board.contains_key(&key) {
@@ -155,14 +169,20 @@ impl Assigner {
 async fn supervise(job: PartitionJob, stop: CancellationToken) {
     let mut pause = RESTART_PAUSE.0;
     loop {
-        let Err(error) = job.run(stop.clone()).await else { return };
+        let Err(error) = job.run(stop.clone()).await else {
+            return;
+        };
         let text = error_chain(&error);
         if error.kind() != ErrorKind::Unavailable {
             tracing::error!(error = text, "partition halted: its data needs a look");
             job.progress.halt();
             return;
         }
-        tracing::warn!(error = text, pause_ms = pause.as_millis(), "partition starts again");
+        tracing::warn!(
+            error = text,
+            pause_ms = pause.as_millis(),
+            "partition starts again"
+        );
         metrics::restarted(&job.at);
         tokio::select! {
             () = stop.cancelled() => return,

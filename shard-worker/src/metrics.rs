@@ -12,7 +12,10 @@ const OPEN_ROWS: &str = "tourbillon_worker_open_rows";
 /// Partitions that stopped and were started again, by the error's kind.
 const RESTARTS: &str = "tourbillon_worker_restarts_total";
 
-#[expect(clippy::disallowed_macros, reason = "this is where metrics are declared")]
+#[expect(
+    clippy::disallowed_macros,
+    reason = "this is where metrics are declared"
+)]
 fn counter(name: &'static str, at: &TopicPartition) -> Counter {
     metrics::counter!(
         name, "topic" => at.topic.clone(), "partition" => at.partition.to_string()

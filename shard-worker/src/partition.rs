@@ -51,12 +51,14 @@ impl PartitionJob {
     /// Works until `stop`, finishing the upload in hand.
     pub(crate) async fn run(&self, stop: CancellationToken) -> Result<(), WorkerError> {
         let chain = Chain::new(&self.lake, &self.stream, self.partition);
-        let newest = chain.newest().await.map_err(|e| self.failed("read the commit chain", e))?;
+        let newest = chain
+            .newest()
+            .await
+            .map_err(|e| self.failed("read the commit chain", e))?;
         let rules = self.def.rules;
         let (replica, sealer, tip) = match &newest {
             None => {
-                let sealer =
-                    Sealer::new(self.stream.clone(), self.partition, self.def.window_ns);
+                let sealer = Sealer::new(self.stream.clone(), self.partition, self.def.window_ns);
                 (Replica::new(rules), sealer, ChainTip::EMPTY)
             }
             Some(link) => {
@@ -66,10 +68,15 @@ impl PartitionJob {
             }
         };
         let control = self.control.clone();
-        let follower =
-            Follower::start(&*self.log, self.at.clone(), replica, control, self.stream.clone())
-                .await
-                .map_err(|e| self.failed("follow the log", e))?;
+        let follower = Follower::start(
+            &*self.log,
+            self.at.clone(),
+            replica,
+            control,
+            self.stream.clone(),
+        )
+        .await
+        .map_err(|e| self.failed("follow the log", e))?;
         let (plans, due) = mpsc::channel(MAX_PLANS);
         let reading = self.read(follower, sealer, plans, stop);
         let writing = self.write(chain, tip, due);
@@ -101,7 +108,8 @@ impl PartitionJob {
                     return Ok(());
                 }
             }
-            self.progress.followed(follower.replica(), sealer.open_rows());
+            self.progress
+                .followed(follower.replica(), sealer.open_rows());
         }
     }
 
@@ -114,8 +122,10 @@ impl PartitionJob {
         let due = stream::unfold(plans, |mut plans| async move {
             plans.recv().await.map(|plan| (plan, plans))
         });
-        let mut ready =
-            due.map(|(def, plan)| self.upload(def, plan)).buffered(PARALLEL_UPLOADS).boxed();
+        let mut ready = due
+            .map(|(def, plan)| self.upload(def, plan))
+            .buffered(PARALLEL_UPLOADS)
+            .boxed();
         while let Some(body) = ready.next().await {
             let body = body?;
             let (rows, segments) = (body.sealed_rows, body.segments.len());
@@ -165,14 +175,28 @@ impl PartitionJob {
             let schema_version = rows.schema_version;
             let codec = def.codec(schema_version);
             let schema = codec.as_ref().map_or(def.schema(), |codec| codec.schema());
-            encode_segment(&SegmentSpec { partition, schema, schema_version }, &rows.batches)
+            encode_segment(
+                &SegmentSpec {
+                    partition,
+                    schema,
+                    schema_version,
+                },
+                &rows.batches,
+            )
         });
-        let encoded = encoded.await.map_err(|e| self.failed("encode a segment", e))?;
+        let encoded = encoded
+            .await
+            .map_err(|e| self.failed("encode a segment", e))?;
         encoded.map_err(|e| self.failed("encode a segment", e))
     }
 
     fn failed(&self, step: &'static str, cause: impl Into<Cause>) -> WorkerError {
         let (stream, partition) = (self.stream.clone(), self.partition);
-        WorkerError { stream, partition, step, cause: cause.into() }
+        WorkerError {
+            stream,
+            partition,
+            step,
+            cause: cause.into(),
+        }
     }
 }

@@ -39,7 +39,8 @@ impl Progress {
     }
 
     pub(crate) fn followed(&self, replica: &Replica, open_rows: u64) {
-        self.next_offset.store(replica.position().0, Ordering::Relaxed);
+        self.next_offset
+            .store(replica.position().0, Ordering::Relaxed);
         self.open_rows.store(open_rows, Ordering::Relaxed);
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         self.gauge.0.set(open_rows as f64);
@@ -47,7 +48,8 @@ impl Progress {
 
     pub(crate) fn committed(&self, body: &CommitBody, sealed_rows: u64) {
         self.committed_rows.store(sealed_rows, Ordering::Relaxed);
-        self.segments.fetch_add(body.segments.len() as u64, Ordering::Relaxed);
+        self.segments
+            .fetch_add(body.segments.len() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn halt(&self) {

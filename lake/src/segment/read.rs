@@ -1,6 +1,9 @@
 //! Reading what a query needs of a segment: pruned by page, projected, filtered, in key order.
 
-#![expect(deprecated, reason = "the reader that replaces ParquetObjectReader is not out yet")]
+#![expect(
+    deprecated,
+    reason = "the reader that replaces ParquetObjectReader is not out yet"
+)]
 
 use std::ops::Range;
 use std::sync::Arc;
