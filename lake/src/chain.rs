@@ -66,10 +66,14 @@ impl Chain {
         )
     }
 
+    /// Where the chain's objects lie.
+    pub fn folder(&self) -> Path {
+        object_path(&self.stream, &format!("commit/p{}", self.partition))
+    }
+
     /// The newest commit. Lists, then reads forward, because a listing may lag.
     pub async fn newest(&self) -> Result<Option<Link>, LakeError> {
-        let folder = object_path(&self.stream, &format!("commit/p{}", self.partition));
-        let listed = self.lake.list(&folder).await?;
+        let listed = self.lake.list(&self.folder()).await?;
         let seqs = listed
             .iter()
             .filter_map(|path| path.filename()?.parse::<u64>().ok());

@@ -10,7 +10,7 @@ mod store;
 
 pub use chain::{Appended, Chain, Link};
 pub use error::LakeError;
-pub use rejects::decode_rejects;
+pub use rejects::{decode_rejects, encode_rejects};
 pub use segment::read::SegmentRead;
 pub use segment::verify::verify_segment;
 pub use segment::write::{EncodedSegment, SegmentSpec, encode_segment};

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tourbillon_core::digest::Digest;
-use tourbillon_core::ids::Offset;
+use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_core::machine::Reason;
 use tourbillon_core::manifest::RejectsMeta;
 use tourbillon_core::sealer::RejectedFrame;
@@ -12,7 +12,12 @@ use crate::error::LakeError;
 /// Bytes before a frame's reason and payload.
 const FIXED_BYTES: usize = 8 + 8 + 1 + 4;
 
-pub(crate) fn encode_rejects(frames: &[RejectedFrame]) -> (RejectsMeta, Bytes) {
+/// The sidecar of commit `seq` of a partition.
+pub fn encode_rejects(
+    partition: PartitionId,
+    seq: u64,
+    frames: &[RejectedFrame],
+) -> (RejectsMeta, Bytes) {
     let mut out = BytesMut::new();
     for frame in frames {
         let reason = frame.reason.as_str();
@@ -27,7 +32,7 @@ pub(crate) fn encode_rejects(frames: &[RejectedFrame]) -> (RejectsMeta, Bytes) {
     let file_hash = Digest::of(&bytes);
     (
         RejectsMeta {
-            name: String::new(),
+            name: format!("rejects/p{partition}/{seq:020}"),
             frames: frames.len() as u64,
             file_hash,
         },
@@ -79,7 +84,7 @@ mod tests {
             payload: Bytes::from_static(b"frame"),
         };
         let frames = vec![frame(3, Reason::Malformed), frame(9, Reason::WriterNotOpen)];
-        let (meta, bytes) = encode_rejects(&frames);
+        let (meta, bytes) = encode_rejects(PartitionId(1), 2, &frames);
         assert_eq!(meta.frames, 2);
         assert_eq!(decode_rejects("x", bytes.clone()).unwrap(), frames);
         assert!(decode_rejects("x", bytes.slice(..bytes.len() - 1)).is_err());

@@ -122,8 +122,7 @@ impl Lake {
         seq: u64,
         frames: &[RejectedFrame],
     ) -> Result<RejectsMeta, LakeError> {
-        let (mut meta, bytes) = encode_rejects(frames);
-        meta.name = format!("rejects/p{partition}/{seq:020}");
+        let (meta, bytes) = encode_rejects(partition, seq, frames);
         metrics::put("rejects", bytes.len());
         self.put(&object_path(stream, &meta.name), bytes, PutMode::Overwrite)
             .await?;

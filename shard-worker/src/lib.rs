@@ -5,10 +5,12 @@
 //! a pause. Damaged or contradicting data halts the partition, and only it, until an operator has
 //! looked. Shutdown stops reading first, then finishes the uploads in hand.
 
+mod encode;
 mod error;
 mod metrics;
 mod partition;
 mod progress;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -16,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::{ChainTip, Commit, CommitBody};
-use tourbillon_core::replica::{Codecs, Replica};
-use tourbillon_core::sealer::{CommitPlan, Sealer, SegmentRows};
-use tourbillon_lake::{Appended, Chain, EncodedSegment, Lake, SegmentSpec, encode_segment};
+use tourbillon_core::replica::Replica;
+use tourbillon_core::sealer::{CommitPlan, Sealer};
+use tourbillon_lake::{Appended, Chain, Lake};
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::follow::{Follower, as_record};
 use tourbillon_log::{Log, TopicPartition};
 
+use crate::encode::encode;
 use crate::error::{Cause, WorkerError};
 use crate::metrics;
 use crate::progress::Progress;
@@ -150,7 +151,8 @@ impl PartitionJob {
     ) -> Result<CommitBody, WorkerError> {
         let mut body = plan.body;
         for rows in plan.segments {
-            let segment = self.encode(Arc::clone(&def), rows).await?;
+            let segment = encode(Arc::clone(&def), self.partition, rows).await;
+            let segment = segment.map_err(|e| self.failed("encode a segment", e))?;
             let stored = self.lake.put_segment(&self.stream, &segment).await;
             stored.map_err(|e| self.failed("store a segment", e))?;
             body.segments.push(segment.meta);
@@ -163,31 +165,6 @@ impl PartitionJob {
             body.rejects = Some(stored.map_err(|e| self.failed("store rejected frames", e))?);
         }
         Ok(body)
-    }
-
-    async fn encode(
-        &self,
-        def: Arc<StreamDef>,
-        rows: SegmentRows,
-    ) -> Result<EncodedSegment, WorkerError> {
-        let partition = self.partition;
-        let encoded = tokio::task::spawn_blocking(move || {
-            let schema_version = rows.schema_version;
-            let codec = def.codec(schema_version);
-            let schema = codec.as_ref().map_or(def.schema(), |codec| codec.schema());
-            encode_segment(
-                &SegmentSpec {
-                    partition,
-                    schema,
-                    schema_version,
-                },
-                &rows.batches,
-            )
-        });
-        let encoded = encoded
-            .await
-            .map_err(|e| self.failed("encode a segment", e))?;
-        encoded.map_err(|e| self.failed("encode a segment", e))
     }
 
     fn failed(&self, step: &'static str, cause: impl Into<Cause>) -> WorkerError {
