@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use object_store::PutMode;
 use object_store::path::Path;
 use tourbillon_core::digest::Digest;
@@ -16,6 +17,9 @@ use tourbillon_core::manifest::{ChainTip, Commit};
 use crate::error::LakeError;
 use crate::metrics;
 use crate::store::{Lake, object_path};
+
+/// Commits read at the same time.
+const PARALLEL_GETS: usize = 16;
 
 /// Puts of one commit before giving up.
 const MAX_PUTS: u32 = 5;
@@ -90,6 +94,36 @@ impl Chain {
         Ok(newest)
     }
 
+    /// The whole chain, every link checked against the one before.
+    pub async fn load(&self) -> Result<Vec<Link>, LakeError> {
+        let listed = self.lake.list(&self.folder()).await?;
+        let newest = listed
+            .iter()
+            .filter_map(|path| path.filename()?.parse::<u64>().ok())
+            .max();
+        let seqs = 0..newest.map_or(0, |seq| seq + 1);
+        let mut gets = stream::iter(seqs)
+            .map(|seq| self.get(seq))
+            .buffered(PARALLEL_GETS);
+        let mut links: Vec<Link> = Vec::new();
+        while let Some(link) = gets.next().await {
+            let tip = links.last().map_or(ChainTip::EMPTY, |link| link.tip);
+            let path = || self.path(tip.next_seq).to_string();
+            let link = link?.ok_or_else(|| LakeError::Damaged {
+                path: path(),
+                reason: "it is absent and a later commit is there".into(),
+            })?;
+            links.push(self.tie(link, &tip)?);
+        }
+        loop {
+            let tip = links.last().map_or(ChainTip::EMPTY, |link| link.tip);
+            match self.after_tip(&tip).await? {
+                Some(link) => links.push(link),
+                None => return Ok(links),
+            }
+        }
+    }
+
     /// The commit after `link`, checked against it.
     pub async fn next_after(&self, link: &Link) -> Result<Option<Link>, LakeError> {
         self.after_tip(&link.tip).await
@@ -97,16 +131,19 @@ impl Chain {
 
     /// The commit that ties to `tip`, if it is there.
     pub async fn after_tip(&self, tip: &ChainTip) -> Result<Option<Link>, LakeError> {
-        let Some(next) = self.get(tip.next_seq).await? else {
-            return Ok(None);
-        };
+        let next = self.get(tip.next_seq).await?;
+        next.map(|next| self.tie(next, tip)).transpose()
+    }
+
+    /// Checks that a commit belongs after `tip`.
+    fn tie(&self, next: Link, tip: &ChainTip) -> Result<Link, LakeError> {
         let path = self.path(tip.next_seq).to_string();
         if next.commit.prev_hash != tip.hash {
             let reason = format!("its prev_hash is not {}, the commit before it", tip.hash);
             return Err(LakeError::Damaged { path, reason });
         }
         match next.commit.check_root(tip.root) {
-            Ok(()) => Ok(Some(next)),
+            Ok(()) => Ok(next),
             Err(source) => Err(LakeError::Commit { path, source }),
         }
     }

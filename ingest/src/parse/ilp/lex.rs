@@ -24,7 +24,11 @@ pub(super) fn line_end(body: &[u8], start: usize) -> usize {
             b'"' => {
                 in_fields = in_fields || memchr(b' ', &body[from..at]).is_some();
                 let opens = in_fields && body[from..at].ends_with(b"=");
-                from = if opens { string_end(body, at + 1) } else { at + 1 };
+                from = if opens {
+                    string_end(body, at + 1)
+                } else {
+                    at + 1
+                };
             }
             _ => {
                 in_fields = in_fields || memchr(b' ', &body[from..at]).is_some();

@@ -1,0 +1,298 @@
+//! The gateway: always one writer, or none while it joins.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tourbillon_core::control::StreamDef;
+use tourbillon_core::error::{ErrorKind, error_chain};
+use tourbillon_core::hlc::{Hlc, HlcError};
+use tourbillon_core::ids::{Offset, PartitionId, WriterId};
+use tourbillon_log::control::ControlTopic;
+
+use crate::budget::{Budget, Reservation};
+use crate::cut::{Cut, cut};
+use crate::error::IngestError;
+use crate::metrics;
+use crate::settings::{Environment, GatewaySettings};
+use crate::writer::{Done, Message, Writer};
+
+/// Pause before joining again: first, and at most.
+const JOIN_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// What a request costs beside its rows, bytes.
+pub(crate) const REQUEST_BYTES: usize = 1024;
+
+/// A client's name for itself and its number for the request: makes a repeat recognisable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// 1 to 128 bytes.
+    pub name: Arc<str>,
+    /// Counts the client's requests.
+    pub sequence: u64,
+}
+
+/// Rows on their way in, sorted into partitions.
+#[derive(Debug)]
+pub struct Submission {
+    def: Arc<StreamDef>,
+    source: Option<Source>,
+    rows: u32,
+    cuts: Vec<Cut>,
+    held: Reservation,
+}
+
+impl Submission {
+    /// Sorts `rows`, in the data form of the newest schema of `def`, into partitions. CPU-bound.
+    pub fn new(
+        def: Arc<StreamDef>,
+        rows: &RecordBatch,
+        source: Option<Source>,
+        mut held: Reservation,
+    ) -> Result<Self, IngestError> {
+        held.resize(rows.get_array_memory_size() + REQUEST_BYTES)?;
+        let cuts = cut(def.schema(), rows, def.partitions)?;
+        // a parser gives at most 4 Mi rows
+        let rows = u32::try_from(rows.num_rows()).unwrap_or(u32::MAX);
+        Ok(Self {
+            def,
+            source,
+            rows,
+            cuts,
+            held,
+        })
+    }
+}
+
+/// Proof that rows are durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// How many.
+    pub rows: u64,
+    /// Lowest and highest stamp; none without rows.
+    pub stamps: Option<(Hlc, Hlc)>,
+    /// Offset of the last frame in each partition.
+    pub positions: BTreeMap<PartitionId, Offset>,
+}
+
+/// A running gateway. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gateway(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: Arc<GatewaySettings>,
+    env: Environment,
+    budget: Budget,
+    writer: watch::Sender<Option<Arc<Writer>>>,
+    stop: CancellationToken,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Gateway {
+    /// Starts joining; [`Gateway::until_ready`] tells when that is done.
+    pub fn start(settings: GatewaySettings, env: Environment) -> Self {
+        let gateway = Self(Arc::new(Shared {
+            budget: Budget::new(settings.limits.in_flight_bytes),
+            settings: Arc::new(settings),
+            env,
+            writer: watch::Sender::new(None),
+            stop: CancellationToken::new(),
+            supervisor: Mutex::default(),
+        }));
+        let supervisor = tokio::spawn(supervise(Arc::clone(&gateway.0)));
+        *gateway.supervisor() = Some(supervisor);
+        gateway
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &GatewaySettings {
+        &self.0.settings
+    }
+
+    /// The control topic.
+    pub fn control(&self) -> &ControlTopic {
+        &self.0.env.control
+    }
+
+    /// Whether it takes rows.
+    pub fn is_ready(&self) -> bool {
+        self.0.writer.borrow().is_some()
+    }
+
+    /// Resolves when it takes rows.
+    pub async fn until_ready(&self) {
+        // the sender lives as long as this handle
+        drop(self.0.writer.subscribe().wait_for(Option::is_some).await);
+    }
+
+    /// The writer it is now.
+    pub fn writer_id(&self) -> Option<WriterId> {
+        self.0.writer.borrow().as_ref().map(|writer| writer.id)
+    }
+
+    /// Wall time, ns since the epoch.
+    pub fn wall_ns(&self) -> i64 {
+        self.0.env.clock.wall_ns()
+    }
+
+    /// A share of the bytes that may be in flight.
+    pub fn reserve(&self, bytes: usize) -> Result<Reservation, IngestError> {
+        self.0.budget.reserve(bytes)
+    }
+
+    /// Raises the clock above a stamp that a client has seen.
+    pub fn observe(&self, stamp: Hlc) -> Result<(), IngestError> {
+        let observed = self.writer()?.stamps.clock().observe(stamp);
+        observed.inspect_err(|_| metrics::drift_refused())?;
+        Ok(())
+    }
+
+    fn writer(&self) -> Result<Arc<Writer>, IngestError> {
+        self.0
+            .writer
+            .borrow()
+            .as_ref()
+            .map(Arc::clone)
+            .ok_or(IngestError::NotReady)
+    }
+
+    fn supervisor(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.0
+            .supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes rows and waits until they are durable. [`IngestError::Indeterminate`] means that
+    /// they may or may not become part of the stream. Dropping the future does not undo it.
+    pub async fn submit(&self, submission: Submission) -> Result<Receipt, IngestError> {
+        if submission.rows == 0 {
+            return Ok(Receipt::default());
+        }
+        let writer = self.writer()?;
+        let lanes = writer
+            .lanes(&submission.def.name, submission.def.partitions)
+            .await?;
+        let mut permits = Vec::with_capacity(submission.cuts.len());
+        for cut in &submission.cuts {
+            // `cut` knows no partition beyond those waited for
+            let lane = &lanes[cut.partition.0 as usize];
+            permits.push(lane.reserve().await.map_err(|_| IngestError::NotReady)?);
+        }
+        let rows = submission.rows;
+        let placed = writer
+            .stamps
+            .take(rows, |base| (base, place(submission, base, permits)));
+        if let Err(error @ HlcError::Jumped { .. }) = placed {
+            writer.end(&error.into());
+        }
+        let (base, waiting) = placed?;
+        let mut positions = BTreeMap::new();
+        for (partition, done) in waiting {
+            positions.insert(
+                partition,
+                done.await.map_err(|_| IngestError::Indeterminate)?,
+            );
+        }
+        let stamps = Some((base, base.plus(i64::from(rows) - 1)));
+        Ok(Receipt {
+            rows: u64::from(rows),
+            stamps,
+            positions,
+        })
+    }
+
+    /// Takes nothing new, drains, closes every partition and leaves.
+    pub async fn shutdown(&self) {
+        self.0.stop.cancel();
+        let supervisor = self.supervisor().take();
+        if let Some(supervisor) = supervisor
+            && let Err(error) = supervisor.await
+        {
+            tracing::error!(%error, "the gateway's supervisor died");
+        }
+    }
+}
+
+/// Queues a submission whose first row has stamp `base`.
+fn place(
+    submission: Submission,
+    base: Hlc,
+    permits: Vec<mpsc::Permit<'_, Message>>,
+) -> Vec<(PartitionId, oneshot::Receiver<Offset>)> {
+    let Submission {
+        def,
+        source,
+        cuts,
+        held,
+        ..
+    } = submission;
+    let held = Arc::new(held);
+    let mut waiting = Vec::with_capacity(cuts.len());
+    for (permit, cut) in permits.into_iter().zip(cuts) {
+        let (sender, done) = oneshot::channel();
+        permit.send(Message {
+            base,
+            version: def.version(),
+            codec: Arc::clone(def.newest()),
+            source: source.clone(),
+            parts: cut.parts,
+            done: Done {
+                sender,
+                _held: Arc::clone(&held),
+            },
+        });
+        waiting.push((cut.partition, done));
+    }
+    waiting
+}
+
+/// Joins, and joins again whenever the writer ends, until told to stop.
+async fn supervise(shared: Arc<Shared>) {
+    let mut pause = JOIN_PAUSE.0;
+    let mut floor = Hlc::MIN;
+    for number in 0u64.. {
+        let (env, settings) = (shared.env.clone(), Arc::clone(&shared.settings));
+        let joined = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            joined = Writer::join(env, settings, number, floor) => joined,
+        };
+        match joined {
+            Ok(writer) => {
+                pause = JOIN_PAUSE.0;
+                tracing::info!(writer = writer.id.0, "gateway joined");
+                shared.writer.send_replace(Some(Arc::clone(&writer)));
+                let stopped = tokio::select! {
+                    () = shared.stop.cancelled() => true,
+                    () = writer.ended() => false,
+                };
+                shared.writer.send_replace(None);
+                if stopped {
+                    return writer.leave().await;
+                }
+                floor = writer.stamps.clock().last();
+            }
+            Err(error) => {
+                let text = error_chain(&error);
+                if error.kind() == ErrorKind::Unavailable {
+                    tracing::warn!(error = text, "cannot join yet");
+                } else {
+                    tracing::error!(error = text, "cannot join");
+                }
+            }
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = sleep(pause) => pause = (pause * 2).min(JOIN_PAUSE.1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

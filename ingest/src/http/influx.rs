@@ -1,0 +1,176 @@
+//! InfluxDB line protocol, as the clients of InfluxDB and QuestDB send it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::future::try_join_all;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+use tourbillon_core::control::{ColumnSpec, ControlView};
+use tourbillon_core::ids::StreamName;
+use tourbillon_core::schema::{Column, StreamSchema};
+use tourbillon_log::control::StreamRequest;
+
+use super::body::Upload;
+use super::problem::Problem;
+use super::query;
+use crate::error::IngestError;
+use crate::gateway::{Gateway, REQUEST_BYTES, Submission};
+use crate::parse::OnError;
+use crate::parse::ilp::{Outcome, Precision, Proposal, parse_lines};
+
+/// Rounds of "parse, create what is missing" before a request that keeps needing more fails.
+const MAX_ROUNDS: usize = 4;
+
+#[derive(Debug, Deserialize)]
+struct Parameters {
+    precision: Option<String>,
+}
+
+/// `POST /write` and `POST /api/v2/write`.
+pub(super) async fn write(
+    State(gateway): State<Gateway>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    take(gateway, request, Precision::Ns).await
+}
+
+/// `POST /api/v3/write_lp`: timestamps of any unit unless told.
+pub(super) async fn write_v3(
+    State(gateway): State<Gateway>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    take(gateway, request, Precision::Auto).await
+}
+
+async fn take(
+    gateway: Gateway,
+    request: Request,
+    default: Precision,
+) -> Result<StatusCode, Problem> {
+    let (head, body) = request.into_parts();
+    let parameters: Parameters = query(&head.uri)?;
+    let precision = parameters
+        .precision
+        .as_deref()
+        .map(Precision::from_query)
+        .transpose()?;
+    let precision = precision.unwrap_or(default);
+    let upload = Upload::read(&gateway, &head.headers, body).await?;
+    let (content, _held) = spawn_blocking(move || upload.decompress()).await??;
+    let now_ns = gateway.wall_ns();
+    for round in 0..MAX_ROUNDS {
+        let (gateway_, content) = (gateway.clone(), content.clone());
+        let parsing = spawn_blocking(move || parse(&gateway_, &content, precision, now_ns));
+        match parsing.await?? {
+            Parsed::Rows(submissions) => {
+                let submitting = submissions.into_iter().map(|rows| gateway.submit(rows));
+                try_join_all(submitting).await?;
+                return Ok(StatusCode::NO_CONTENT);
+            }
+            // perhaps somebody made them a moment ago
+            Parsed::Needs(_) if round == 0 => catch_up(&gateway).await?,
+            Parsed::Needs(proposals) => create(&gateway, proposals).await?,
+        }
+    }
+    Err(IngestError::request("body", "needs streams or columns that others keep changing").into())
+}
+
+enum Parsed {
+    Rows(Vec<Submission>),
+    Needs(Vec<Proposal>),
+}
+
+/// Parses with the streams as known now. CPU-bound.
+fn parse(
+    gateway: &Gateway,
+    content: &Bytes,
+    precision: Precision,
+    now_ns: i64,
+) -> Result<Parsed, IngestError> {
+    let view = gateway.control().view();
+    let schema = |name: &str| schema_of(&view, name);
+    let lines = match parse_lines(content, precision, now_ns, &schema, OnError::Refuse)? {
+        Outcome::Needs(proposals) => return Ok(Parsed::Needs(proposals)),
+        Outcome::Rows(lines) => lines,
+    };
+    let submission = |(name, rows): (String, _)| {
+        let known = StreamName::new(name.as_str()).ok();
+        let def = known.and_then(|name| view.streams.get(&name).map(Arc::clone));
+        let def = def.ok_or(IngestError::UnknownStream(name))?;
+        Submission::new(def, &rows, None, gateway.reserve(REQUEST_BYTES)?)
+    };
+    let submissions: Result<_, _> = lines.streams.into_iter().map(submission).collect();
+    Ok(Parsed::Rows(submissions?))
+}
+
+fn schema_of(view: &ControlView, name: &str) -> Option<Arc<StreamSchema>> {
+    let name = StreamName::new(name).ok()?;
+    let def = view.streams.get(&name)?;
+    Some(Arc::new(def.schema().clone()))
+}
+
+async fn catch_up(gateway: &Gateway) -> Result<(), IngestError> {
+    gateway
+        .control()
+        .catch_up()
+        .await
+        .map_err(IngestError::ControlTopic)
+}
+
+/// Makes the streams and columns that lines need.
+async fn create(gateway: &Gateway, proposals: Vec<Proposal>) -> Result<(), IngestError> {
+    let control = gateway.control();
+    for proposal in proposals {
+        if !gateway.settings().auto_create {
+            let names: Vec<_> = proposal.columns.iter().map(|c| c.name.as_str()).collect();
+            let reason = format!("lacks {} and is not grown automatically", names.join(", "));
+            return Err(IngestError::request(
+                format!("stream `{}`", proposal.measurement),
+                reason,
+            ));
+        }
+        let column = |column: &Column| ColumnSpec {
+            name: column.name.clone(),
+            ty: column.ty.to_string(),
+            nullable: column.nullable,
+        };
+        let request = StreamRequest {
+            name: proposal.measurement,
+            columns: proposal.columns.iter().map(column).collect(),
+            key: proposal.new_stream.then_some(proposal.key),
+            event_time: proposal.event_time,
+            ..StreamRequest::default()
+        };
+        control.ensure_stream(&request).await?;
+    }
+    Ok(())
+}
+
+/// `GET /settings`: text line protocol only, so that QuestDB's clients send no binary values.
+pub(super) async fn settings() -> Json<Value> {
+    Json(json!({ "config": { "line.proto.support.versions": [1] } }))
+}
+
+/// `GET /ping`.
+pub(super) async fn ping() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// `GET /health`, in InfluxDB's form.
+pub(super) async fn health(State(gateway): State<Gateway>) -> Response {
+    let (code, status) = match gateway.is_ready() {
+        true => (StatusCode::OK, "pass"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "fail"),
+    };
+    (
+        code,
+        Json(json!({ "name": "tourbillon", "status": status })),
+    )
+        .into_response()
+}

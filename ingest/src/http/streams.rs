@@ -1,0 +1,138 @@
+//! Definitions of streams.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use serde::{Deserialize, Serialize};
+use tourbillon_core::control::{ColumnSpec, StreamDef};
+use tourbillon_core::ids::StreamName;
+use tourbillon_core::time::{format_duration_ns, parse_duration_ns};
+use tourbillon_log::control::StreamRequest;
+
+use super::body::Upload;
+use super::problem::Problem;
+use super::query;
+use crate::error::IngestError;
+use crate::gateway::Gateway;
+
+/// What a client wants of a stream; what it leaves out stays or takes the default.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    #[serde(default)]
+    columns: Vec<ColumnSpec>,
+    key: Option<Vec<String>>,
+    event_time: Option<String>,
+    partitions: Option<u32>,
+    window: Option<String>,
+}
+
+/// A stream as shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    name: String,
+    version: u32,
+    columns: Vec<ColumnSpec>,
+    key: Vec<String>,
+    event_time: Option<String>,
+    partitions: u32,
+    window: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Listed {
+    streams: Vec<Shown>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
+impl From<&StreamDef> for Shown {
+    fn from(def: &StreamDef) -> Self {
+        let spec = def.spec();
+        Self {
+            name: spec.name,
+            version: spec.version,
+            columns: spec.columns,
+            key: spec.key,
+            event_time: spec.event_time,
+            partitions: spec.partitions,
+            window: format_duration_ns(spec.window_ns),
+        }
+    }
+}
+
+/// The stream called `name`, even if it was made elsewhere a moment ago.
+pub(super) async fn find(gateway: &Gateway, name: &str) -> Result<Arc<StreamDef>, IngestError> {
+    let unknown = || IngestError::UnknownStream(name.chars().take(128).collect());
+    let known = StreamName::new(name).map_err(|_| unknown())?;
+    let control = gateway.control();
+    let found = control.view().streams.get(&known).map(Arc::clone);
+    if let Some(def) = found {
+        return Ok(def);
+    }
+    control
+        .catch_up()
+        .await
+        .map_err(IngestError::ControlTopic)?;
+    control
+        .view()
+        .streams
+        .get(&known)
+        .map(Arc::clone)
+        .ok_or_else(unknown)
+}
+
+/// `GET /v1/streams`.
+pub(super) async fn list(
+    State(gateway): State<Gateway>,
+    request: Request,
+) -> Result<Json<Listed>, Problem> {
+    let NoParameters {} = query(request.uri())?;
+    let view = gateway.control().view();
+    let streams = view
+        .streams
+        .values()
+        .map(|def| Shown::from(def.as_ref()))
+        .collect();
+    Ok(Json(Listed { streams }))
+}
+
+/// `GET /v1/streams/{stream}`.
+pub(super) async fn show(
+    State(gateway): State<Gateway>,
+    Path(stream): Path<String>,
+    request: Request,
+) -> Result<Json<Shown>, Problem> {
+    let NoParameters {} = query(request.uri())?;
+    Ok(Json(Shown::from(find(&gateway, &stream).await?.as_ref())))
+}
+
+/// `PUT /v1/streams/{stream}`: makes a stream, or adds columns and partitions to one.
+pub(super) async fn put(
+    State(gateway): State<Gateway>,
+    Path(stream): Path<String>,
+    request: Request,
+) -> Result<Json<Shown>, Problem> {
+    let (head, body) = request.into_parts();
+    let NoParameters {} = query(&head.uri)?;
+    let (document, _held) = Upload::read(&gateway, &head.headers, body)
+        .await?
+        .decompress()?;
+    let wanted: Wanted = serde_json::from_slice(&document)
+        .map_err(|error| IngestError::request("stream definition", error.to_string()))?;
+    let window_ns = wanted.window.as_deref().map(parse_duration_ns).transpose();
+    let window_ns = window_ns.map_err(|error| IngestError::request("window", error.to_string()))?;
+    let request = StreamRequest {
+        name: stream,
+        columns: wanted.columns,
+        key: wanted.key,
+        event_time: wanted.event_time,
+        partitions: wanted.partitions,
+        window_ns,
+    };
+    let def = gateway.control().ensure_stream(&request).await?;
+    Ok(Json(Shown::from(def.as_ref())))
+}

@@ -1,0 +1,55 @@
+//! Metrics of ingest, declared once.
+#![expect(
+    clippy::disallowed_macros,
+    reason = "this is the place to declare metrics"
+)]
+
+use metrics::{Counter, counter};
+use tourbillon_log::TopicPartition;
+
+/// Counters of one lane.
+#[derive(Clone)]
+pub(crate) struct LaneMetrics {
+    /// Rows acknowledged to clients.
+    pub(crate) rows: Counter,
+    /// Frames of rows.
+    pub(crate) frames: Counter,
+    /// Requests whose delivery came after the lease had ended.
+    pub(crate) late: Counter,
+}
+
+impl std::fmt::Debug for LaneMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LaneMetrics")
+    }
+}
+
+impl LaneMetrics {
+    /// The counters of `at`.
+    pub(crate) fn new(at: &TopicPartition) -> Self {
+        let labels = [
+            ("topic", at.topic.clone()),
+            ("partition", at.partition.to_string()),
+        ];
+        Self {
+            rows: counter!("tourbillon_ingest_acknowledged_rows_total", &labels),
+            frames: counter!("tourbillon_ingest_data_frames_total", &labels),
+            late: counter!("tourbillon_ingest_late_acknowledgements_total", &labels),
+        }
+    }
+}
+
+/// A writer ended otherwise than by leaving.
+pub(crate) fn writer_ended() {
+    counter!("tourbillon_ingest_writers_ended_total").increment(1);
+}
+
+/// A stamp of a client or another writer lay too far ahead.
+pub(crate) fn drift_refused() {
+    counter!("tourbillon_ingest_drift_refused_total").increment(1);
+}
+
+/// A request was answered with an error of this kind.
+pub(crate) fn refused(kind: &'static str) {
+    counter!("tourbillon_ingest_refused_requests_total", "outcome" => kind).increment(1);
+}

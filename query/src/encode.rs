@@ -1,0 +1,209 @@
+//! Batches to the bytes of an answer.
+//!
+//! The bytes depend on the rows alone: batches come in with exactly the same cuts wherever the
+//! rows lay, and strings leave the columnar formats without a dictionary.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::csv::WriterBuilder as CsvBuilder;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::StreamWriter;
+use arrow::json::writer::{JsonArray, LineDelimited, Writer as JsonWriter, WriterBuilder};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::error::QueryError;
+
+/// Rows of a row group in a Parquet answer.
+const ROW_GROUP_ROWS: usize = 131_072;
+
+/// Format of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// One JSON object a line.
+    NdJson,
+    /// One JSON array.
+    Json,
+    /// RFC 4180 with a header row.
+    Csv,
+    /// Arrow IPC stream.
+    Arrow,
+    /// A Parquet file.
+    Parquet,
+}
+
+impl OutputFormat {
+    const ALL: [Self; 5] = [
+        Self::NdJson,
+        Self::Json,
+        Self::Csv,
+        Self::Arrow,
+        Self::Parquet,
+    ];
+
+    /// The first supported type of an `Accept` header; NDJSON if it accepts anything.
+    pub fn from_accept(accept: Option<&str>) -> Result<Self, QueryError> {
+        let Some(accept) = accept else {
+            return Ok(Self::NdJson);
+        };
+        let types = accept
+            .split(',')
+            .map(|t| t.split(';').next().unwrap_or_default().trim());
+        for media in types {
+            if matches!(media, "*/*" | "application/*" | "") {
+                return Ok(Self::NdJson);
+            }
+            if let Some(format) = Self::ALL.into_iter().find(|f| f.content_type() == media) {
+                return Ok(format);
+            }
+        }
+        Err(QueryError::Format(accept.chars().take(80).collect()))
+    }
+
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::NdJson => "application/x-ndjson",
+            Self::Json => "application/json",
+            Self::Csv => "text/csv",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
+}
+
+enum Writer {
+    NdJson(JsonWriter<Vec<u8>, LineDelimited>),
+    Json(JsonWriter<Vec<u8>, JsonArray>),
+    Csv { header: bool },
+    Arrow(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
+}
+
+/// Writes an answer piece by piece; holds at most a batch, or a Parquet row group.
+pub struct Encoder {
+    schema: SchemaRef,
+    writer: Writer,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// An encoder for batches of `schema`.
+    pub fn new(format: OutputFormat, schema: &SchemaRef) -> Result<Self, QueryError> {
+        let plain = plain_schema(schema);
+        let nulls = || WriterBuilder::new().with_explicit_nulls(true);
+        let writer = match format {
+            OutputFormat::NdJson => Writer::NdJson(nulls().build(Vec::new())),
+            OutputFormat::Json => Writer::Json(nulls().build(Vec::new())),
+            OutputFormat::Csv => Writer::Csv { header: true },
+            OutputFormat::Arrow => {
+                Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &plain)?))
+            }
+            OutputFormat::Parquet => {
+                let properties = WriterProperties::builder()
+                    .set_created_by("tourbillon".into())
+                    .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+                    .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+                    .build();
+                let plain = Arc::clone(&plain);
+                Writer::Parquet(Box::new(ArrowWriter::try_new(
+                    Vec::new(),
+                    plain,
+                    Some(properties),
+                )?))
+            }
+        };
+        Ok(Self {
+            schema: plain,
+            writer,
+        })
+    }
+
+    /// Takes a batch and gives back what can be sent.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, QueryError> {
+        let batch = plain_rows(&self.schema, batch)?;
+        match &mut self.writer {
+            Writer::NdJson(writer) => {
+                writer.write(&batch)?;
+                Ok(drain(writer.get_mut()))
+            }
+            Writer::Json(writer) => {
+                writer.write(&batch)?;
+                Ok(drain(writer.get_mut()))
+            }
+            Writer::Csv { header } => csv(&batch, std::mem::take(header)),
+            Writer::Arrow(writer) => {
+                writer.write(&batch)?;
+                Ok(drain(writer.get_mut()))
+            }
+            Writer::Parquet(writer) => {
+                writer.write(&batch)?;
+                Ok(drain(writer.inner_mut()))
+            }
+        }
+    }
+
+    /// What ends the answer.
+    pub fn finish(self) -> Result<Bytes, QueryError> {
+        match self.writer {
+            Writer::NdJson(mut writer) => {
+                writer.finish()?;
+                Ok(writer.into_inner().into())
+            }
+            Writer::Json(mut writer) => {
+                writer.finish()?;
+                Ok(writer.into_inner().into())
+            }
+            Writer::Csv { header: true } => csv(&RecordBatch::new_empty(self.schema), true),
+            Writer::Csv { header: false } => Ok(Bytes::new()),
+            Writer::Arrow(mut writer) => {
+                writer.finish()?;
+                Ok(drain(writer.get_mut()))
+            }
+            Writer::Parquet(writer) => Ok(writer.into_inner()?.into()),
+        }
+    }
+}
+
+fn drain(buffer: &mut Vec<u8>) -> Bytes {
+    std::mem::take(buffer).into()
+}
+
+fn csv(batch: &RecordBatch, header: bool) -> Result<Bytes, QueryError> {
+    let mut out = Vec::new();
+    let mut writer = CsvBuilder::new().with_header(header).build(&mut out);
+    writer.write(batch)?;
+    drop(writer);
+    Ok(out.into())
+}
+
+fn plain_schema(schema: &SchemaRef) -> SchemaRef {
+    let plain = |field: &Arc<Field>| match field.data_type() {
+        DataType::Dictionary(_, value) => {
+            Field::new(field.name(), value.as_ref().clone(), field.is_nullable())
+        }
+        _ => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(
+        schema.fields().iter().map(plain).collect::<Vec<_>>(),
+    ))
+}
+
+fn plain_rows(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+    let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
+    RecordBatch::try_new(Arc::clone(schema), columns)
+}

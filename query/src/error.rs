@@ -1,0 +1,137 @@
+//! Errors of the query service, as its clients see them.
+
+use thiserror::Error;
+use tourbillon_core::error::ErrorKind;
+use tourbillon_core::filter::FilterError;
+use tourbillon_core::merge::MergeError;
+use tourbillon_core::time::{DurationError, TimeError};
+use tourbillon_lake::LakeError;
+use tourbillon_log::LogError;
+
+/// A partition that keeps a window from being complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The partition.
+    pub partition: u32,
+    /// How far it is complete, HLC.
+    pub watermark: i64,
+    /// The open writers that have not spoken since.
+    pub writers: Vec<u32>,
+}
+
+/// Why a query failed.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// A parameter.
+    #[error("{name}: {reason}")]
+    Parameter {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A time.
+    #[error("{name}: {source}")]
+    Time {
+        /// Which parameter.
+        name: &'static str,
+        /// What is wrong with it.
+        source: TimeError,
+    },
+    /// A duration.
+    #[error("wait: {0}")]
+    Wait(DurationError),
+    /// A key filter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// No such stream.
+    #[error("stream `{0}` does not exist")]
+    UnknownStream(String),
+    /// No such answer format.
+    #[error(
+        "`{0}` cannot be answered: accept application/x-ndjson, application/json, text/csv, \
+         application/vnd.apache.arrow.stream or application/vnd.apache.parquet"
+    )]
+    Format(String),
+    /// The window reaches beyond what is complete.
+    #[error(
+        "the stream is complete through {complete_through} and the window ends at {end}: wait \
+         longer, or ask with consistency=latest"
+    )]
+    Incomplete {
+        /// T, HLC.
+        complete_through: i64,
+        /// End of the window, HLC.
+        end: i64,
+        /// Who holds T back.
+        holders: Vec<Holder>,
+    },
+    /// The service still reads the log.
+    #[error("partition {partition} of `{stream}` is still catching up with the log")]
+    CatchingUp {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: u32,
+    },
+    /// A partition cannot be followed any more.
+    #[error("partition {partition} of `{stream}` stopped: {reason}")]
+    Stopped {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: u32,
+        /// Why.
+        reason: String,
+    },
+    /// Too many rows to turn round.
+    #[error("order=desc without a limit answers at most {limit} rows: set a limit or end")]
+    TooManyRows {
+        /// The limit.
+        limit: usize,
+    },
+    /// The store.
+    #[error("cannot read a segment")]
+    Lake(#[from] LakeError),
+    /// The log.
+    #[error("cannot read the log")]
+    Log(#[from] LogError),
+    /// The rows.
+    #[error("cannot merge rows")]
+    Merge(#[from] MergeError),
+    /// The rows.
+    #[error("cannot arrange rows")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// The answer.
+    #[error("cannot write Parquet")]
+    Parquet(#[from] parquet::errors::ParquetError),
+}
+
+impl QueryError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Parameter { .. }
+            | Self::Time { .. }
+            | Self::Wait(_)
+            | Self::Filter(_)
+            | Self::UnknownStream(_)
+            | Self::Format(_)
+            | Self::TooManyRows { .. } => ErrorKind::Invalid,
+            Self::Incomplete { .. } | Self::CatchingUp { .. } => ErrorKind::Unavailable,
+            Self::Stopped { .. } => ErrorKind::Data,
+            Self::Lake(error) => error.kind(),
+            Self::Log(error) => error.kind(),
+            Self::Merge(_) | Self::Arrow(_) | Self::Parquet(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// HTTP status of the answer.
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::UnknownStream(_) => 404,
+            Self::Format(_) => 406,
+            _ => self.kind().http_status(),
+        }
+    }
+}

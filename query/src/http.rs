@@ -1,0 +1,222 @@
+//! The query service's HTTP interface.
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::{Value, json};
+use tourbillon_core::control::WriterPhase;
+use tourbillon_core::error::{ErrorKind, error_chain};
+use tourbillon_core::hlc::Hlc;
+use tourbillon_core::ids::{Offset, PartitionId};
+use tourbillon_core::problem::{PROBLEM_JSON, Problem};
+
+use crate::encode::{Encoder, OutputFormat};
+use crate::error::QueryError;
+use crate::params::WindowParams;
+use crate::service::QueryService;
+use crate::window::Window;
+
+/// Routes for clients that read.
+pub fn router(service: QueryService) -> Router {
+    Router::new()
+        .route("/v1/streams/{stream}/window", get(window))
+        .route("/v1/streams/{stream}/partitions", get(partitions))
+        .route("/v1/writers", get(writers))
+        .with_state(service)
+}
+
+/// Routes that a gateway has too: mount them where there is none.
+pub fn catalog(service: QueryService) -> Router {
+    Router::new()
+        .route("/v1/streams", get(streams))
+        .route("/v1/streams/{stream}", get(stream_of))
+        .with_state(service)
+}
+
+async fn window(
+    State(service): State<QueryService>,
+    Path(stream): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let format = OutputFormat::from_accept(accept)?;
+    let def = service.find(&stream)?;
+    let params = WindowParams::parse(&pairs, def.schema())?;
+    let window = service.window(&def, &params).await?;
+    answer(window, format).await
+}
+
+/// Sends the first bytes only once there is a first batch, so that early errors have a status.
+async fn answer(window: Window, format: OutputFormat) -> Result<Response, QueryError> {
+    let headers = [
+        ("content-type", format.content_type().to_owned()),
+        ("tourbillon-snapshot", token(&window.snapshot)),
+        (
+            "tourbillon-complete-through",
+            rfc3339(window.complete_through),
+        ),
+        ("tourbillon-final", window.is_final.to_string()),
+    ];
+    let mut encoder = Encoder::new(format, &window.schema)?;
+    let mut batches = window.batches;
+    let first = match batches.try_next().await? {
+        Some(batch) => encoder.encode(&batch)?,
+        None => Bytes::new(),
+    };
+    let rest = stream::try_unfold(Some((batches, encoder)), |state| async move {
+        let Some((mut batches, mut encoder)) = state else {
+            return Ok(None);
+        };
+        match batches.try_next().await? {
+            Some(batch) => {
+                let bytes = encoder.encode(&batch)?;
+                Ok(Some((bytes, Some((batches, encoder)))))
+            }
+            None => Ok(Some((encoder.finish()?, None))),
+        }
+    });
+    let rest = rest.inspect_err(|error: &QueryError| {
+        tracing::error!(error = error_chain(error), "answer broken off");
+    });
+    let body = stream::once(async { Ok(first) }).chain(rest);
+    let mut response = Body::from_stream(body).into_response();
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static(""));
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
+}
+
+async fn partitions(
+    State(service): State<QueryService>,
+    Path(stream): Path<String>,
+) -> Result<Json<Value>, QueryError> {
+    let def = service.find(&stream)?;
+    let complete = service.complete_through(&def).ok();
+    let mut rows = Vec::new();
+    for partition in service.partitions(&def)? {
+        let summary = partition.summary();
+        let end = service.log.range(&partition.at).await?.end;
+        rows.push(json!({
+            "partition": partition.number.0,
+            "commit": summary.commits.checked_sub(1),
+            "segments": summary.segments,
+            "next_offset": summary.next_offset.0,
+            "log_end": end.0,
+            "lag": end.0.saturating_sub(summary.next_offset.0),
+            "watermark": rfc3339(summary.watermark),
+            "unsealed_rows": summary.tail_rows,
+            "sealed_rows": summary.sealed_rows,
+            "accepted_rows": summary.counts.accepted,
+            "duplicate_rows": summary.counts.duplicate,
+            "rejected_rows": summary.counts.rejected,
+            "writers": summary.members.iter().map(|(writer, _)| writer.0).collect::<Vec<_>>(),
+            "caught_up": summary.caught_up,
+            "stopped": summary.stopped,
+        }));
+    }
+    Ok(Json(json!({
+        "stream": def.name.as_str(),
+        "complete_through": complete.map(rfc3339),
+        "partitions": rows,
+    })))
+}
+
+async fn writers(State(service): State<QueryService>) -> Json<Value> {
+    let view = service.control_view();
+    let writer = |(id, info): (
+        &tourbillon_core::ids::WriterId,
+        &tourbillon_core::control::WriterInfo,
+    )| {
+        let phase = match info.phase {
+            WriterPhase::Joined => "joined",
+            WriterPhase::FenceIntended => "fence_intended",
+            WriterPhase::Fenced => "fenced",
+            WriterPhase::Left => "left",
+        };
+        json!({
+            "writer": id.0,
+            "gateway": info.gateway,
+            "state": phase,
+            "last_hlc": rfc3339(info.last_hlc),
+            "last_seen": rfc3339(Hlc(info.last_append_ns)),
+            "drift_ms": (info.last_hlc.0 - info.last_append_ns) / 1_000_000,
+        })
+    };
+    Json(json!({ "writers": view.writers.iter().map(writer).collect::<Vec<_>>() }))
+}
+
+async fn streams(State(service): State<QueryService>) -> Json<Value> {
+    let view = service.control_view();
+    Json(json!({ "streams": view.streams.values().map(|d| d.describe()).collect::<Vec<_>>() }))
+}
+
+async fn stream_of(
+    State(service): State<QueryService>,
+    Path(stream): Path<String>,
+) -> Result<Json<Value>, QueryError> {
+    Ok(Json(service.find(&stream)?.describe()))
+}
+
+fn rfc3339(hlc: Hlc) -> String {
+    DateTime::from_timestamp_nanos(hlc.0).to_rfc3339_opts(SecondsFormat::Nanos, true)
+}
+
+/// `1.` and the offset after the last of each partition, in order.
+fn token(snapshot: &[(PartitionId, Offset)]) -> String {
+    let offsets: Vec<String> = snapshot
+        .iter()
+        .map(|(_, offset)| offset.to_string())
+        .collect();
+    format!("1.{}", offsets.join("-"))
+}
+
+impl IntoResponse for QueryError {
+    fn into_response(self) -> Response {
+        let kind = self.kind();
+        if matches!(kind, ErrorKind::Internal | ErrorKind::Data) {
+            tracing::error!(error = error_chain(&self), "query failed");
+        }
+        let mut problem = Problem::new(self.http_status(), kind.as_str(), error_chain(&self));
+        if let Self::Incomplete {
+            complete_through,
+            holders,
+            ..
+        } = &self
+        {
+            let holders = holders.iter().map(|holder| {
+                json!({
+                    "partition": holder.partition,
+                    "watermark": rfc3339(Hlc(holder.watermark)),
+                    "writers": holder.writers,
+                })
+            });
+            problem.more.insert(
+                "complete_through".into(),
+                rfc3339(Hlc(*complete_through)).into(),
+            );
+            problem
+                .more
+                .insert("held_back_by".into(), holders.collect());
+        }
+        let text = serde_json::to_vec(&problem).unwrap_or_default();
+        let status = StatusCode::from_u16(problem.status);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], text).into_response();
+        if let Some(seconds) = problem.retry_after_s() {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

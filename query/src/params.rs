@@ -1,0 +1,215 @@
+//! The parameters of a window, checked against the stream.
+
+use tourbillon_core::filter::KeyFilter;
+use tourbillon_core::schema::{SYSTEM_COLUMNS, StreamSchema};
+use tourbillon_core::time::{parse_duration_ns, parse_time_ns};
+
+use crate::error::QueryError;
+
+/// Longest wait for a window to become complete, ns.
+const MAX_WAIT_NS: i64 = 60_000_000_000;
+
+/// Wait if the client names none, ns.
+const DEFAULT_WAIT_NS: i64 = 2_000_000_000;
+
+/// What to do about rows that may still change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Only rows through T, or an error.
+    Final,
+    /// Whatever is there, flagged.
+    Latest,
+}
+
+/// A window as asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowParams {
+    /// First stamp, ns since the epoch.
+    pub start: i64,
+    /// Stamp after the last; as far as possible if absent.
+    pub end: Option<i64>,
+    /// Filters on key columns.
+    pub keys: Vec<KeyFilter>,
+    /// Columns of the answer, in order.
+    pub columns: Vec<String>,
+    /// Newest row first.
+    pub descending: bool,
+    /// Most rows.
+    pub limit: Option<usize>,
+    /// What to do about rows that may still change.
+    pub consistency: Consistency,
+    /// How long to wait for completeness, ns.
+    pub wait_ns: i64,
+}
+
+impl WindowParams {
+    /// Reads decoded query pairs. Unknown and repeated parameters are errors.
+    pub fn parse(pairs: &[(String, String)], schema: &StreamSchema) -> Result<Self, QueryError> {
+        let mut params = Self::everything(schema);
+        let mut seen: Vec<&str> = Vec::new();
+        for (name, value) in pairs {
+            if seen.contains(&name.as_str()) {
+                return Err(wrong(name, "is given twice"));
+            }
+            seen.push(name);
+            params.take(name, value, schema)?;
+        }
+        if params.end.is_some_and(|end| end < params.start) {
+            return Err(wrong("end", "lies before start"));
+        }
+        Ok(params)
+    }
+
+    fn everything(schema: &StreamSchema) -> Self {
+        let system = SYSTEM_COLUMNS[..2].iter().map(|name| (*name).to_owned());
+        let own = schema.columns().iter().map(|column| column.name.clone());
+        Self {
+            start: 0,
+            end: None,
+            keys: Vec::new(),
+            columns: system.chain(own).collect(),
+            descending: false,
+            limit: None,
+            consistency: Consistency::Final,
+            wait_ns: DEFAULT_WAIT_NS,
+        }
+    }
+
+    fn take(&mut self, name: &str, value: &str, schema: &StreamSchema) -> Result<(), QueryError> {
+        let time = |name| move |source| QueryError::Time { name, source };
+        match name {
+            "start" => self.start = parse_time_ns(value).map_err(time("start"))?,
+            "end" => self.end = Some(parse_time_ns(value).map_err(time("end"))?),
+            "order" => {
+                self.descending = match value {
+                    "asc" => false,
+                    "desc" => true,
+                    _ => return Err(wrong(name, "use `asc` or `desc`")),
+                }
+            }
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit: &usize| *limit > 0);
+                self.limit = Some(limit.ok_or_else(|| wrong(name, "use a whole number from 1"))?);
+            }
+            "consistency" => {
+                self.consistency = match value {
+                    "final" => Consistency::Final,
+                    "latest" => Consistency::Latest,
+                    _ => return Err(wrong(name, "use `final` or `latest`")),
+                }
+            }
+            "wait" => {
+                self.wait_ns = parse_duration_ns(value).map_err(QueryError::Wait)?;
+                if self.wait_ns > MAX_WAIT_NS {
+                    return Err(wrong(name, "at most 60s"));
+                }
+            }
+            "columns" => self.columns = columns(value, schema)?,
+            _ => match name.strip_prefix("key.") {
+                Some(column) => {
+                    let values = value.split(',').map(str::to_owned).collect();
+                    self.keys.push(KeyFilter {
+                        column: column.to_owned(),
+                        values,
+                    });
+                }
+                None => {
+                    let known = "start, end, key.<column>, columns, order, limit, consistency \
+                                 and wait";
+                    return Err(wrong(
+                        name,
+                        &format!("unknown parameter: there are {known}"),
+                    ));
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+fn columns(value: &str, schema: &StreamSchema) -> Result<Vec<String>, QueryError> {
+    let mut columns: Vec<String> = Vec::new();
+    for name in value.split(',').map(str::trim) {
+        if !SYSTEM_COLUMNS.contains(&name) && schema.index_of(name).is_none() {
+            return Err(wrong(
+                "columns",
+                &format!("the stream has no column `{name}`"),
+            ));
+        }
+        if columns.iter().any(|column| column == name) {
+            return Err(wrong("columns", &format!("`{name}` is given twice")));
+        }
+        columns.push(name.to_owned());
+    }
+    Ok(columns)
+}
+
+fn wrong(name: &str, reason: &str) -> QueryError {
+    let name = name.chars().take(40).collect();
+    QueryError::Parameter {
+        name,
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tourbillon_core::schema::builtin_streams;
+
+    use super::*;
+
+    fn parse(query: &[(&str, &str)]) -> Result<WindowParams, QueryError> {
+        let [(_, trades), _] = builtin_streams();
+        let pairs: Vec<_> = query
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
+        WindowParams::parse(&pairs, &trades)
+    }
+
+    #[test]
+    fn reads_every_parameter() {
+        let params = parse(&[
+            ("start", "2023-11-14T22:13:20Z"),
+            ("end", "1700000001000000000"),
+            ("key.symbol", "BTCUSDT,ETHUSDT"),
+            ("columns", "hlc,price"),
+            ("order", "desc"),
+            ("limit", "10"),
+            ("consistency", "latest"),
+            ("wait", "0s"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (params.start, params.end),
+            (1_700_000_000_000_000_000, Some(1_700_000_001_000_000_000))
+        );
+        assert_eq!(params.keys[0].values, ["BTCUSDT", "ETHUSDT"]);
+        assert_eq!(params.columns, ["hlc", "price"]);
+        assert!(params.descending && params.limit == Some(10) && params.wait_ns == 0);
+        assert_eq!(parse(&[]).unwrap().columns[..3], ["hlc", "writer", "venue"]);
+    }
+
+    #[test]
+    fn names_the_parameter_that_is_wrong() {
+        let bad = [
+            [("begin", "1")].as_slice(),
+            &[("start", "soon")],
+            &[("limit", "0")],
+            &[("order", "up")],
+            &[("wait", "2")],
+            &[("wait", "61s")],
+            &[("columns", "hlc,bid")],
+            &[("columns", "hlc,hlc")],
+            &[("start", "5"), ("end", "4")],
+            &[("start", "5"), ("start", "5")],
+        ];
+        for query in bad {
+            let error = parse(query).unwrap_err().to_string();
+            assert!(
+                query.iter().any(|(name, _)| error.contains(name)),
+                "{error}"
+            );
+        }
+    }
+}

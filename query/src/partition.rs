@@ -1,0 +1,278 @@
+//! One partition as readers see it: segments in the store, and a tail of rows that are not there.
+//!
+//! A task follows the log and the commit chain. Rows enter the tail when the log has them and
+//! leave it in the same step in which the segments that hold them appear, so a reader who looks
+//! under the lock sees every row exactly once.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tourbillon_core::control::StreamDef;
+use tourbillon_core::error::{ErrorKind, error_chain};
+use tourbillon_core::hlc::{Hlc, Key};
+use tourbillon_core::ids::{Offset, PartitionId, WriterId};
+use tourbillon_core::manifest::{ChainTip, Commit, RowCounts, SegmentMeta};
+use tourbillon_core::open_rows::{OpenRows, RowRun};
+use tourbillon_core::replica::Replica;
+use tourbillon_lake::{Chain, Lake};
+use tourbillon_log::control::ControlTopic;
+use tourbillon_log::follow::{FollowError, Follower};
+use tourbillon_log::{Log, TopicPartition};
+
+use crate::error::QueryError;
+
+/// How often the commit chain is looked at.
+const CHAIN_POLL: Duration = Duration::from_millis(250);
+
+/// Pause before a partition that lost the log or the store starts again.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
+
+/// A partition, shared by its task and the readers.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) number: PartitionId,
+    pub(crate) at: TopicPartition,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    segments: Vec<Arc<SegmentMeta>>,
+    sealed_key: Option<Key>,
+    sealed_rows: u64,
+    commits: u64,
+    tail: OpenRows,
+    watermark: Hlc,
+    next_offset: Offset,
+    members: Vec<(WriterId, Hlc)>,
+    counts: RowCounts,
+    caught_up: bool,
+    stopped: Option<String>,
+}
+
+/// What a partition shows of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    pub(crate) commits: u64,
+    pub(crate) segments: usize,
+    pub(crate) sealed_rows: u64,
+    pub(crate) tail_rows: u64,
+    pub(crate) watermark: Hlc,
+    pub(crate) next_offset: Offset,
+    pub(crate) members: Vec<(WriterId, Hlc)>,
+    pub(crate) counts: RowCounts,
+    pub(crate) caught_up: bool,
+    pub(crate) stopped: Option<String>,
+}
+
+/// Rows of a window in one partition, at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) segments: Vec<Arc<SegmentMeta>>,
+    /// Per writer, in key order; may reach below the window.
+    pub(crate) tails: Vec<Vec<RowRun>>,
+    /// Rows at or above this offset are not part of the view.
+    pub(crate) before: Offset,
+}
+
+impl Partition {
+    pub(crate) fn new(number: PartitionId, at: TopicPartition) -> Self {
+        Self {
+            number,
+            at,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let state = self.state();
+        Summary {
+            commits: state.commits,
+            segments: state.segments.len(),
+            sealed_rows: state.sealed_rows,
+            tail_rows: state.tail.rows(),
+            watermark: state.watermark,
+            next_offset: state.next_offset,
+            members: state.members.clone(),
+            counts: state.counts,
+            caught_up: state.caught_up,
+            stopped: state.stopped.clone(),
+        }
+    }
+
+    /// The watermark, or why there is none to rely on.
+    pub(crate) fn watermark(&self, stream: &str) -> Result<Hlc, QueryError> {
+        let state = self.state();
+        let (stream, partition) = (stream.to_owned(), self.number.0);
+        match (&state.stopped, state.caught_up) {
+            (Some(reason), _) => Err(QueryError::Stopped {
+                stream,
+                partition,
+                reason: reason.clone(),
+            }),
+            (None, false) => Err(QueryError::CatchingUp { stream, partition }),
+            (None, true) => Ok(state.watermark),
+        }
+    }
+
+    /// Everything that may lie in a window, without copying rows.
+    pub(crate) fn view(&self, window: &Range<Hlc>) -> View {
+        let state = self.state();
+        let overlaps = |segment: &&Arc<SegmentMeta>| {
+            segment.first_key.hlc < window.end && segment.last_key.hlc >= window.start
+        };
+        let last = Hlc(window.end.0.saturating_sub(1));
+        View {
+            segments: state
+                .segments
+                .iter()
+                .filter(overlaps)
+                .map(Arc::clone)
+                .collect(),
+            tails: state.tail.select_through(Key::last_at(last)).collect(),
+            before: state.next_offset,
+        }
+    }
+
+    fn followed(&self, runs: Vec<RowRun>, replica: &Replica, caught_up: bool) {
+        let mut state = self.state();
+        for mut run in runs {
+            if let Some(sealed) = state.sealed_key {
+                let gone = run.rows_through(sealed);
+                run.rows = run.rows.slice(gone, run.rows.num_rows() - gone);
+            }
+            state.tail.push(run);
+        }
+        if replica.is_live() {
+            state.watermark = replica.machine().watermark();
+            state.next_offset = replica.machine().next_offset();
+            state.members = replica.machine().members().collect();
+            state.counts = replica.machine().counts();
+            state.caught_up |= caught_up;
+        }
+    }
+
+    fn committed(&self, commit: &Commit) {
+        let body = &commit.body;
+        let mut state = self.state();
+        state
+            .segments
+            .extend(body.segments.iter().cloned().map(Arc::new));
+        state.sealed_key = body.sealed_key;
+        state.sealed_rows = body.sealed_rows;
+        state.commits = body.seq + 1;
+        if let Some(sealed) = body.sealed_key {
+            state.tail.drop_through(sealed);
+        }
+    }
+}
+
+/// What a partition's task works with.
+#[derive(Clone, Debug)]
+pub(crate) struct PartitionTask {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) def: Arc<StreamDef>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) lake: Lake,
+    pub(crate) control: ControlTopic,
+    /// Rung whenever a watermark has moved.
+    pub(crate) bell: watch::Sender<()>,
+    pub(crate) stop: CancellationToken,
+}
+
+enum Failure {
+    Follow(FollowError),
+    Lake(tourbillon_lake::LakeError),
+    Log(tourbillon_log::LogError),
+}
+
+impl Failure {
+    fn describe(&self) -> (ErrorKind, String) {
+        match self {
+            Self::Follow(error) => (error.kind(), error_chain(error)),
+            Self::Lake(error) => (error.kind(), error_chain(error)),
+            Self::Log(error) => (error.kind(), error_chain(error)),
+        }
+    }
+}
+
+impl PartitionTask {
+    /// Follows until `stop`, or until the data is beyond help.
+    pub(crate) async fn run(self) {
+        loop {
+            let Err(failure) = self.follow().await else {
+                return;
+            };
+            let (kind, text) = failure.describe();
+            let topic = &self.partition.at.topic;
+            let partition = self.partition.number.0;
+            if kind != ErrorKind::Unavailable {
+                tracing::error!(error = text, topic, partition, "partition stopped");
+                self.partition.state().stopped = Some(text);
+                self.bell.send_replace(());
+                return;
+            }
+            tracing::warn!(error = text, topic, partition, "partition starts again");
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(RESTART_PAUSE) => {}
+            }
+        }
+    }
+
+    async fn follow(&self) -> Result<(), Failure> {
+        let partition = &self.partition;
+        let chain = Chain::new(&self.lake, &self.def.name, partition.number);
+        let links = chain.load().await.map_err(Failure::Lake)?;
+        *partition.state() = State::default();
+        links
+            .iter()
+            .for_each(|link| partition.committed(&link.commit));
+        let mut tip = links.last().map_or(ChainTip::EMPTY, |link| link.tip);
+        let rules = self.def.rules;
+        let replica = match links.last() {
+            None => Replica::new(rules),
+            Some(link) => Replica::resume(rules, &link.commit.body),
+        };
+        drop(links);
+        let (at, control) = (partition.at.clone(), self.control.clone());
+        let end = self.log.range(&at).await.map_err(Failure::Log)?.end;
+        let mut follower = Follower::start(&*self.log, at, replica, control, self.def.name.clone())
+            .await
+            .map_err(Failure::Follow)?;
+        partition.followed(
+            Vec::new(),
+            follower.replica(),
+            end <= follower.replica().position(),
+        );
+        self.bell.send_replace(());
+        let mut polls = tokio::time::interval(CHAIN_POLL);
+        loop {
+            let records = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                records = follower.read() => records.map_err(Failure::Follow)?,
+                _ = polls.tick() => {
+                    while let Some(link) = chain.after_tip(&tip).await.map_err(Failure::Lake)? {
+                        partition.committed(&link.commit);
+                        tip = link.tip;
+                    }
+                    continue;
+                }
+            };
+            let mut runs = Vec::new();
+            for record in &records {
+                runs.extend(follower.apply(record).await.map_err(Failure::Follow)?.runs);
+            }
+            let caught_up = follower.replica().position() >= end;
+            partition.followed(runs, follower.replica(), caught_up);
+            self.bell.send_replace(());
+        }
+    }
+}

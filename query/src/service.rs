@@ -1,0 +1,203 @@
+//! The query service: a reader of every partition, and what they know together.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tourbillon_core::control::{ControlView, StreamDef};
+use tourbillon_core::hlc::Hlc;
+use tourbillon_core::ids::{PartitionId, StreamName};
+use tourbillon_lake::Lake;
+use tourbillon_log::control::ControlTopic;
+use tourbillon_log::{Log, TopicPartition};
+
+use crate::error::{Holder, QueryError};
+use crate::partition::{Partition, PartitionTask};
+
+type Partitions = BTreeMap<(StreamName, PartitionId), Arc<Partition>>;
+
+/// A running query service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct QueryService {
+    pub(crate) lake: Lake,
+    pub(crate) log: Arc<dyn Log>,
+    control: ControlTopic,
+    partitions: Arc<Mutex<Partitions>>,
+    bell: watch::Sender<()>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl QueryService {
+    /// Starts to follow every partition of every stream, present and future.
+    pub fn start(log: Arc<dyn Log>, lake: Lake, control: ControlTopic) -> Self {
+        let service = Self {
+            lake,
+            log,
+            control,
+            partitions: Arc::default(),
+            bell: watch::Sender::new(()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let assigner = service.clone();
+        service
+            .tasks
+            .spawn(async move { assigner.assign_all().await });
+        service
+    }
+
+    /// Stops following. Answers under way end by themselves.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn assign_all(&self) {
+        let mut views = self.control.subscribe();
+        loop {
+            let view = Arc::clone(&views.borrow_and_update());
+            for def in view.streams.values() {
+                self.assign(def);
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = views.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn assign(&self, def: &Arc<StreamDef>) {
+        let mut partitions = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for number in (0..def.partitions).map(PartitionId) {
+            let key = (def.name.clone(), number);
+            if partitions.contains_key(&key) {
+                continue;
+            }
+            let topic = self.control.stream_topic(&def.name);
+            let at = TopicPartition {
+                topic,
+                partition: number,
+            };
+            let partition = Arc::new(Partition::new(number, at));
+            partitions.insert(key, Arc::clone(&partition));
+            let task = PartitionTask {
+                partition,
+                def: Arc::clone(def),
+                log: Arc::clone(&self.log),
+                lake: self.lake.clone(),
+                control: self.control.clone(),
+                bell: self.bell.clone(),
+                stop: self.stop.clone(),
+            };
+            self.tasks.spawn(task.run());
+        }
+    }
+
+    /// What the control topic says.
+    pub fn control_view(&self) -> Arc<ControlView> {
+        self.control.view()
+    }
+
+    /// A stream by name.
+    pub(crate) fn find(&self, stream: &str) -> Result<Arc<StreamDef>, QueryError> {
+        let unknown = || QueryError::UnknownStream(stream.chars().take(128).collect());
+        let name = StreamName::new(stream).map_err(|_| unknown())?;
+        let view = self.control.view();
+        view.streams.get(&name).map(Arc::clone).ok_or_else(unknown)
+    }
+
+    /// The partitions of a stream, by number.
+    pub(crate) fn partitions(&self, def: &StreamDef) -> Result<Vec<Arc<Partition>>, QueryError> {
+        let partitions = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let of = |partition: u32| {
+            let found = partitions.get(&(def.name.clone(), PartitionId(partition)));
+            let stream = || def.name.as_str().to_owned();
+            let unknown = || QueryError::CatchingUp {
+                stream: stream(),
+                partition,
+            };
+            found.map(Arc::clone).ok_or_else(unknown)
+        };
+        (0..def.partitions).map(of).collect()
+    }
+
+    /// Whether every partition has caught up with the log once and none has stopped.
+    pub fn is_ready(&self) -> bool {
+        let view = self.control.view();
+        view.streams
+            .values()
+            .all(|def| self.complete_through(def).is_ok())
+    }
+
+    /// T: how far the stream is complete.
+    pub fn complete_through(&self, def: &StreamDef) -> Result<Hlc, QueryError> {
+        let partitions = self.partitions(def)?;
+        let watermarks = partitions.iter().map(|p| p.watermark(def.name.as_str()));
+        let lowest = watermarks.collect::<Result<Vec<_>, _>>()?.into_iter().min();
+        Ok(lowest.unwrap_or(Hlc::MIN))
+    }
+
+    /// Waits until the stream is complete through `through`; T at the end, reached or not.
+    pub(crate) async fn wait_complete(
+        &self,
+        def: &StreamDef,
+        through: Hlc,
+        wait: Duration,
+    ) -> Result<Hlc, QueryError> {
+        let until = Instant::now() + wait;
+        let mut bell = self.bell.subscribe();
+        loop {
+            let complete = self.complete_through(def);
+            match &complete {
+                Ok(complete) if *complete >= through => return Ok(*complete),
+                Ok(_) | Err(QueryError::CatchingUp { .. }) => {}
+                Err(_) => return complete,
+            }
+            if timeout_at(until, bell.changed()).await.is_err() {
+                return complete;
+            }
+        }
+    }
+
+    /// The partitions and writers that keep the stream from being complete through `through`.
+    pub(crate) fn holders(&self, def: &StreamDef, through: Hlc) -> Vec<Holder> {
+        let partitions = self.partitions(def).unwrap_or_default();
+        let summaries = partitions.iter().map(|p| (p.number, p.summary()));
+        let behind = summaries.filter(|(_, summary)| summary.watermark < through);
+        let holder = |(number, summary): (PartitionId, crate::partition::Summary)| Holder {
+            partition: number.0,
+            watermark: summary.watermark.0,
+            writers: summary
+                .members
+                .iter()
+                .filter(|(_, closed)| *closed < through)
+                .map(|(writer, _)| writer.0)
+                .collect(),
+        };
+        behind.map(holder).collect()
+    }
+
+    /// Segments in all commits, rows in them, and rows that are not in one yet.
+    pub fn totals(&self, def: &StreamDef) -> Result<(usize, u64, u64), QueryError> {
+        let summaries = self.partitions(def)?.into_iter().map(|p| p.summary());
+        Ok(summaries.fold((0, 0, 0), |sum, s| {
+            (
+                sum.0 + s.segments,
+                sum.1 + s.sealed_rows,
+                sum.2 + s.tail_rows,
+            )
+        }))
+    }
+}
