@@ -1,1 +1,7 @@
-fn main() {}
+//! The `tourbillon` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tourbillon_cli::main()
+}

@@ -76,6 +76,27 @@ pub struct StreamRequest {
     pub window_ns: Option<i64>,
 }
 
+impl StreamRequest {
+    /// A stream that exists from the start, as it is made if nobody asks for more.
+    pub fn builtin(name: &str) -> Option<Self> {
+        let (_, schema) = builtin_streams().into_iter().find(|(own, _)| *own == name)?;
+        let column = |c: &Column| ColumnSpec {
+            name: c.name.clone(),
+            ty: c.ty.to_string(),
+            nullable: c.nullable,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            columns: schema.columns().iter().map(column).collect(),
+            key: Some(schema.key_names().map(str::to_owned).collect()),
+            event_time: schema
+                .event_time()
+                .map(|i| schema.columns()[i].name.clone()),
+            ..Self::default()
+        })
+    }
+}
+
 /// A handle on the control topic. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ControlTopic {
@@ -169,30 +190,12 @@ impl ControlTopic {
 
     /// Makes the streams that exist from the start.
     pub async fn ensure_builtin_streams(&self) -> Result<(), ControlError> {
-        for (name, schema) in builtin_streams() {
-            let known = self
-                .view()
-                .streams
-                .keys()
-                .any(|known| known.as_str() == name);
-            if known {
-                continue;
+        for (name, _) in builtin_streams() {
+            let view = self.view();
+            let known = view.streams.keys().any(|known| known.as_str() == name);
+            if let Some(request) = StreamRequest::builtin(name).filter(|_| !known) {
+                self.ensure_stream(&request).await?;
             }
-            let column = |c: &Column| ColumnSpec {
-                name: c.name.clone(),
-                ty: c.ty.to_string(),
-                nullable: c.nullable,
-            };
-            let request = StreamRequest {
-                name: name.to_owned(),
-                columns: schema.columns().iter().map(column).collect(),
-                key: Some(schema.key_names().map(str::to_owned).collect()),
-                event_time: schema
-                    .event_time()
-                    .map(|i| schema.columns()[i].name.clone()),
-                ..StreamRequest::default()
-            };
-            self.ensure_stream(&request).await?;
         }
         Ok(())
     }

@@ -1,0 +1,170 @@
+//! What every role stands on: the log, its control topic, the lake and a clock.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use tourbillon_core::clock::PhysicalClock;
+use tourbillon_core::hlc::HlcSettings;
+use tourbillon_core::ids::check_plain_name;
+use tourbillon_ingest::{Environment, Gateway, GatewaySettings, Limits};
+use tourbillon_lake::{Lake, check_store};
+use tourbillon_log::control::ControlTopic;
+use tourbillon_log::{EmbeddedLog, KafkaLog, KafkaSettings, Log, SystemClock};
+use tourbillon_query::QueryService;
+use tourbillon_shard_worker::{Worker, WorkerSettings};
+
+use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs};
+
+/// First part of topic names in the embedded log.
+const EMBEDDED_PREFIX: &str = "tourbillon";
+
+/// The common ground of a process's roles. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Backbone {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) control: ControlTopic,
+    pub(crate) lake: Lake,
+    pub(crate) clock: Arc<dyn PhysicalClock>,
+    nonce: String,
+}
+
+impl Backbone {
+    /// The embedded log in `data`, and the store or `data/lake`.
+    pub(crate) async fn embedded(data: &Path, store: Option<&str>) -> anyhow::Result<Self> {
+        let clock: Arc<dyn PhysicalClock> = Arc::new(SystemClock::new());
+        let log = EmbeddedLog::open(&data.join("log"), Arc::clone(&clock))?;
+        let own = data.join("lake");
+        let lake = match (store, own.to_str()) {
+            (Some(url), _) => Lake::open(url)?,
+            (None, Some(folder)) => Lake::open(folder)?,
+            (None, None) => bail!("the folder {} is not UTF-8", own.display()),
+        };
+        Self::on(Arc::new(log), lake, EMBEDDED_PREFIX, clock).await
+    }
+
+    /// Kafka and an object store.
+    pub(crate) async fn cluster(args: &ClusterArgs) -> anyhow::Result<Self> {
+        Self::kafka(&args.kafka, &args.store, &args.kafka_settings).await
+    }
+
+    /// Kafka and an object store.
+    pub(crate) async fn kafka(
+        brokers: &str,
+        store: &str,
+        args: &KafkaArgs,
+    ) -> anyhow::Result<Self> {
+        check_plain_name("topic prefix", &args.topic_prefix)?;
+        let settings = KafkaSettings {
+            brokers: brokers.to_owned(),
+            replication: args.replication,
+            options: kafka_options(&args.kafka_options)?,
+            topic_retention: args.topic_retention,
+        };
+        let lake = Lake::open(store)?;
+        let log = KafkaLog::connect(settings).await?;
+        let clock = Arc::new(SystemClock::new());
+        Self::on(Arc::new(log), lake, &args.topic_prefix, clock).await
+    }
+
+    async fn on(
+        log: Arc<dyn Log>,
+        lake: Lake,
+        prefix: &str,
+        clock: Arc<dyn PhysicalClock>,
+    ) -> anyhow::Result<Self> {
+        let control = ControlTopic::open(Arc::clone(&log), prefix)
+            .await
+            .context("cannot open the control topic")?;
+        Ok(Self {
+            log,
+            control,
+            lake,
+            clock,
+            nonce: format!("{:016x}", OsRng.try_next_u64()?),
+        })
+    }
+
+    /// Tells this process from others.
+    pub(crate) fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// Refuses a store on which two workers could both commit.
+    pub(crate) async fn check_store(&self) -> anyhow::Result<()> {
+        check_store::check_put_if_absent(&self.lake, &self.nonce)
+            .await
+            .with_context(|| format!("store {}", self.lake.url()))
+    }
+
+    /// Starts a gateway with a clock of its own.
+    pub(crate) fn gateway(
+        &self,
+        settings: GatewaySettings,
+        clock: Arc<dyn PhysicalClock>,
+    ) -> Gateway {
+        let env = Environment {
+            log: Arc::clone(&self.log),
+            control: self.control.clone(),
+            commits: Arc::new(self.lake.clone()),
+            clock,
+        };
+        Gateway::start(settings, env)
+    }
+
+    /// Starts a worker for its share of the partitions.
+    pub(crate) fn worker(&self, (share, shares): (u32, u32)) -> Worker {
+        let settings = WorkerSettings {
+            share,
+            shares,
+            nonce: self.nonce.clone(),
+        };
+        let log = Arc::clone(&self.log);
+        Worker::start(settings, log, self.lake.clone(), self.control.clone())
+    }
+
+    /// Starts a query node.
+    pub(crate) fn query(&self) -> QueryService {
+        let log = Arc::clone(&self.log);
+        QueryService::start(log, self.lake.clone(), self.control.clone())
+    }
+
+    /// Settings of a gateway in this process.
+    pub(crate) fn gateway_settings(&self, args: &GatewayArgs, name: String) -> GatewaySettings {
+        let mib = |n: u32| (n as usize) << 20;
+        let limits = Limits {
+            body_bytes: mib(args.max_body_mib),
+            in_flight_bytes: mib(args.max_in_flight_mib),
+            ..Limits::default()
+        };
+        let max_drift_ns = i64::try_from(args.max_drift.as_nanos()).unwrap_or(i64::MAX);
+        GatewaySettings {
+            lease: args.lease,
+            beat: args.beat,
+            linger: args.linger,
+            clock: HlcSettings { max_drift_ns },
+            limits,
+            auto_create: !args.no_auto_create,
+            ..GatewaySettings::new(name, self.nonce.clone())
+        }
+    }
+
+    /// Flushes and closes the log.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        Ok(self.log.close().await?)
+    }
+}
+
+fn kafka_options(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let pairs = pairs.iter().filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| match pair.split_once('=') {
+            Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            // the text may hold a secret, so it is not repeated
+            None => bail!("a --kafka-option lacks its `=`: write KEY=VALUE"),
+        })
+        .collect()
+}

@@ -1,0 +1,8 @@
+//! The commands, one file each.
+
+pub(crate) mod check_store;
+pub(crate) mod list;
+pub(crate) mod serve;
+pub(crate) mod tail;
+pub(crate) mod verify;
+pub(crate) mod window;

@@ -1,0 +1,134 @@
+//! The long-running services: one role each, or all of them in one process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use tourbillon_ingest::Gateway;
+use tourbillon_query::QueryService;
+
+use crate::args::{GatewayArgs, IngestArgs, QueryArgs, ShardWorkerArgs, StandaloneArgs};
+use crate::backbone::Backbone;
+use crate::out::Outcome;
+use crate::server::{Health, Server, signalled};
+use crate::telemetry;
+
+/// Everything in one process, on the embedded log.
+pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> {
+    let metrics = telemetry::start_metrics()?;
+    let backbone = Backbone::embedded(&args.data, args.store.as_deref()).await?;
+    backbone.check_store().await?;
+    backbone.control.ensure_builtin_streams().await?;
+    let settings = backbone.gateway_settings(&args.gateway, gateway_name(&args.gateway, None));
+    let gateway = backbone.gateway(settings, Arc::clone(&backbone.clock));
+    let worker = Arc::new(backbone.worker((0, 1)));
+    let service = backbone.query();
+    let health = {
+        let (worker, gateway, service) = (Arc::clone(&worker), gateway.clone(), service.clone());
+        Health {
+            live: Arc::new(move || worker.is_healthy()),
+            ready: Arc::new(move || gateway.is_ready() && service.is_ready()),
+        }
+    };
+    let routes = all_routes(&gateway, &service);
+    let server = Server::start(args.http.listen, routes, health, metrics).await?;
+    tracing::info!(address = %server.address, data = %args.data.display(), "standalone listens");
+    signalled().await?;
+    tracing::info!("stopping: draining the gateway");
+    gateway.shutdown().await;
+    service.shutdown().await;
+    server.shutdown().await;
+    worker.shutdown().await;
+    backbone.close().await?;
+    Ok(Outcome::Done)
+}
+
+/// Routes of a process that takes rows and answers windows.
+pub(crate) fn all_routes(gateway: &Gateway, service: &QueryService) -> Router {
+    tourbillon_ingest::http::router(gateway.clone())
+        .merge(tourbillon_query::http::router(service.clone()))
+}
+
+/// A gateway.
+pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
+    let metrics = telemetry::start_metrics()?;
+    let backbone = Backbone::cluster(&args.cluster).await?;
+    backbone.control.ensure_builtin_streams().await?;
+    let name = gateway_name(&args.gateway, Some(args.http.listen));
+    let settings = backbone.gateway_settings(&args.gateway, name);
+    let gateway = backbone.gateway(settings, Arc::clone(&backbone.clock));
+    let ready = gateway.clone();
+    let health = Health {
+        live: Arc::new(|| true),
+        ready: Arc::new(move || ready.is_ready()),
+    };
+    let routes = tourbillon_ingest::http::router(gateway.clone());
+    let server = Server::start(args.http.listen, routes, health, metrics).await?;
+    tracing::info!(address = %server.address, "gateway listens");
+    signalled().await?;
+    tracing::info!("stopping: draining the gateway");
+    gateway.shutdown().await;
+    server.shutdown().await;
+    backbone.close().await?;
+    Ok(Outcome::Done)
+}
+
+/// A shard worker.
+pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcome> {
+    let metrics = telemetry::start_metrics()?;
+    let backbone = Backbone::cluster(&args.cluster).await?;
+    backbone.check_store().await?;
+    let worker = Arc::new(backbone.worker(args.share));
+    let health = {
+        let (live, ready) = (Arc::clone(&worker), Arc::clone(&worker));
+        Health {
+            live: Arc::new(move || live.is_healthy()),
+            ready: Arc::new(move || ready.is_healthy()),
+        }
+    };
+    let server = Server::start(args.http.listen, Router::new(), health, metrics).await?;
+    let (share, shares) = args.share;
+    tracing::info!(address = %server.address, share, shares, "shard worker listens");
+    signalled().await?;
+    tracing::info!("stopping: finishing uploads");
+    server.shutdown().await;
+    worker.shutdown().await;
+    backbone.close().await?;
+    Ok(Outcome::Done)
+}
+
+/// A query node.
+pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
+    let metrics = telemetry::start_metrics()?;
+    let backbone = Backbone::cluster(&args.cluster).await?;
+    let service = backbone.query();
+    let ready = service.clone();
+    let health = Health {
+        live: Arc::new(|| true),
+        ready: Arc::new(move || ready.is_ready()),
+    };
+    let routes = tourbillon_query::http::router(service.clone())
+        .merge(tourbillon_query::http::catalog(service.clone()));
+    let server = Server::start(args.http.listen, routes, health, metrics).await?;
+    tracing::info!(address = %server.address, "query node listens");
+    signalled().await?;
+    server.shutdown().await;
+    service.shutdown().await;
+    backbone.close().await?;
+    Ok(Outcome::Done)
+}
+
+/// The name given, or one that is this machine's and this address's alone.
+fn gateway_name(args: &GatewayArgs, listen: Option<SocketAddr>) -> String {
+    if let Some(name) = &args.gateway_name {
+        return name.clone();
+    }
+    let Some(listen) = listen else {
+        return "standalone".into();
+    };
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    format!("{}-{}", host.trim(), listen.port())
+}

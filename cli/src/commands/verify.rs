@@ -1,0 +1,135 @@
+//! `tourbillon verify`.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use tourbillon_core::control::StreamDef;
+use tourbillon_core::ids::PartitionId;
+use tourbillon_shard_worker::verify::{PartitionReport, Verifier};
+
+use crate::args::VerifyArgs;
+use crate::backbone::Backbone;
+use crate::out::{self, Outcome, thousands};
+
+/// Makes everything again from the log and compares.
+pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<Outcome> {
+    let backbone = match (&args.data, &args.kafka, &args.store) {
+        (Some(data), None, store) => {
+            if !data.join("log").is_dir() {
+                bail!(
+                    "{} holds no log: name the --data folder of a service",
+                    data.display()
+                );
+            }
+            Backbone::embedded(data, store.as_deref()).await?
+        }
+        (None, Some(kafka), Some(store)) => {
+            Backbone::kafka(kafka, store, &args.kafka_settings).await?
+        }
+        _ => bail!("name either --data DIR, or --kafka BROKERS and --store URL"),
+    };
+    let outcome = verify_all(&backbone, &args).await;
+    backbone.close().await?;
+    outcome
+}
+
+async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Outcome> {
+    let view = backbone.control.view();
+    let wanted = |def: &&Arc<StreamDef>| {
+        args.stream
+            .as_deref()
+            .is_none_or(|name| name == def.name.as_str())
+    };
+    let defs: Vec<_> = view.streams.values().filter(wanted).collect();
+    if let (Some(stream), true) = (&args.stream, defs.is_empty()) {
+        bail!("there is no stream `{stream}`");
+    }
+    let mut total = Vec::new();
+    for def in defs {
+        if let Some(partition) = args.partition.filter(|p| *p >= def.partitions) {
+            bail!("stream {} has no partition {partition}", def.name);
+        }
+        let partitions =
+            (0..def.partitions).filter(|p| args.partition.is_none_or(|only| only == *p));
+        for partition in partitions {
+            let report = verify_partition(backbone, def, PartitionId(partition)).await?;
+            if !args.json {
+                tell(def, partition, &report);
+            }
+            total.push((def.name.as_str().to_owned(), partition, report));
+        }
+    }
+    if args.json {
+        out::line(&as_json(&total).to_string());
+    }
+    let clean = total
+        .iter()
+        .all(|(_, _, report)| report.differences.is_empty());
+    Ok(if clean {
+        Outcome::Done
+    } else {
+        Outcome::Difference
+    })
+}
+
+/// Verifies one partition.
+pub(crate) async fn verify_partition(
+    backbone: &Backbone,
+    def: &Arc<StreamDef>,
+    partition: PartitionId,
+) -> anyhow::Result<PartitionReport> {
+    let verifier = Verifier {
+        log: Arc::clone(&backbone.log),
+        lake: backbone.lake.clone(),
+        control: backbone.control.clone(),
+        def: Arc::clone(def),
+        partition,
+    };
+    let report = verifier.run().await;
+    report.with_context(|| format!("cannot verify {} partition {partition}", def.name))
+}
+
+fn tell(def: &StreamDef, partition: u32, report: &PartitionReport) {
+    let verdict = if report.differences.is_empty() {
+        "clean"
+    } else {
+        "DIFFERENT"
+    };
+    out::line(&format!(
+        "{} p{partition}: {verdict}; {} commits, {} segments, {} rows sealed, {} open, {} duplicate, {} rejected{}",
+        def.name,
+        thousands(report.commits),
+        thousands(report.segments),
+        thousands(report.sealed_rows),
+        thousands(report.open_rows),
+        thousands(report.duplicate_rows),
+        thousands(report.rejected_rows),
+        if report.complete {
+            ""
+        } else {
+            "; the worker is behind the log"
+        },
+    ));
+    for difference in &report.differences {
+        out::line(&format!("  {difference}"));
+    }
+}
+
+fn as_json(reports: &[(String, u32, PartitionReport)]) -> serde_json::Value {
+    let one = |(stream, partition, report): &(String, u32, PartitionReport)| {
+        json!({
+            "stream": stream,
+            "partition": partition,
+            "commits": report.commits,
+            "segments": report.segments,
+            "sealed_rows": report.sealed_rows,
+            "open_rows": report.open_rows,
+            "duplicate_rows": report.duplicate_rows,
+            "rejected_rows": report.rejected_rows,
+            "complete": report.complete,
+            "differences": report.differences,
+        })
+    };
+    json!({ "partitions": reports.iter().map(one).collect::<Vec<_>>() })
+}
