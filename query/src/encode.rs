@@ -22,6 +22,9 @@ use crate::error::QueryError;
 /// Rows of a row group in a Parquet answer.
 const ROW_GROUP_ROWS: usize = 131_072;
 
+/// RFC 3339 to the nanosecond, always as long, so that times sort as text.
+const TEXT_TIME: &str = "%Y-%m-%dT%H:%M:%S%.9fZ";
+
 /// Format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
@@ -65,6 +68,10 @@ impl OutputFormat {
         Err(QueryError::Format(accept.chars().take(80).collect()))
     }
 
+    fn is_text(self) -> bool {
+        matches!(self, Self::NdJson | Self::Json | Self::Csv)
+    }
+
     /// Its media type.
     pub fn content_type(self) -> &'static str {
         match self {
@@ -102,8 +109,11 @@ impl std::fmt::Debug for Encoder {
 impl Encoder {
     /// An encoder for batches of `schema`.
     pub fn new(format: OutputFormat, schema: &SchemaRef) -> Result<Self, QueryError> {
-        let plain = plain_schema(schema);
-        let nulls = || WriterBuilder::new().with_explicit_nulls(true);
+        let plain = plain_schema(schema, format.is_text());
+        let nulls = || {
+            let builder = WriterBuilder::new().with_explicit_nulls(true);
+            builder.with_timestamp_format(TEXT_TIME.to_owned())
+        };
         let writer = match format {
             OutputFormat::NdJson => Writer::NdJson(nulls().build(Vec::new())),
             OutputFormat::Json => Writer::Json(nulls().build(Vec::new())),
@@ -183,18 +193,23 @@ fn drain(buffer: &mut Vec<u8>) -> Bytes {
 
 fn csv(batch: &RecordBatch, header: bool) -> Result<Bytes, QueryError> {
     let mut out = Vec::new();
-    let mut writer = CsvBuilder::new().with_header(header).build(&mut out);
+    let builder = CsvBuilder::new().with_header(header);
+    let builder = builder.with_timestamp_format(TEXT_TIME.to_owned());
+    let mut writer = builder.build(&mut out);
     writer.write(batch)?;
     drop(writer);
     Ok(out.into())
 }
 
-fn plain_schema(schema: &SchemaRef) -> SchemaRef {
-    let plain = |field: &Arc<Field>| match field.data_type() {
-        DataType::Dictionary(_, value) => {
-            Field::new(field.name(), value.as_ref().clone(), field.is_nullable())
-        }
-        _ => field.as_ref().clone(),
+/// The schema without dictionaries; for text, times without the zone that [`TEXT_TIME`] writes.
+fn plain_schema(schema: &SchemaRef, text: bool) -> SchemaRef {
+    let plain = |field: &Arc<Field>| {
+        let ty = match field.data_type() {
+            DataType::Dictionary(_, value) => value.as_ref().clone(),
+            DataType::Timestamp(unit, _) if text => DataType::Timestamp(*unit, None),
+            other => other.clone(),
+        };
+        Field::new(field.name(), ty, field.is_nullable())
     };
     Arc::new(Schema::new(
         schema.fields().iter().map(plain).collect::<Vec<_>>(),

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tourbillon_core::control::StreamDef;
@@ -51,7 +50,6 @@ type Board = Arc<Mutex<BTreeMap<(StreamName, PartitionId), Arc<Progress>>>>;
 pub struct Worker {
     stop: CancellationToken,
     tasks: TaskTracker,
-    watcher: JoinHandle<()>,
     board: Board,
 }
 
@@ -75,13 +73,8 @@ impl Worker {
             tasks: tasks.clone(),
             board: Arc::clone(&board),
         };
-        let watcher = tokio::spawn(assigner.run());
-        Self {
-            stop,
-            tasks,
-            watcher,
-            board,
-        }
+        tasks.spawn(assigner.run());
+        Self { stop, tasks, board }
     }
 
     /// Progress of every partition taken so far.
@@ -101,11 +94,8 @@ impl Worker {
     }
 
     /// Stops reading and waits for the uploads in hand.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         self.stop.cancel();
-        if let Err(error) = self.watcher.await {
-            tracing::error!(%error, "the worker's assigner died");
-        }
         self.tasks.close();
         self.tasks.wait().await;
     }

@@ -19,7 +19,12 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
     let backbone = Backbone::embedded(&args.data, args.store.as_deref()).await?;
     backbone.check_store().await?;
     backbone.control.ensure_builtin_streams().await?;
-    let settings = backbone.gateway_settings(&args.gateway, gateway_name(&args.gateway, None));
+    let name = args
+        .gateway
+        .gateway_name
+        .clone()
+        .unwrap_or_else(|| "standalone".into());
+    let settings = backbone.gateway_settings(&args.gateway, name);
     let gateway = backbone.gateway(settings, Arc::clone(&backbone.clock));
     let worker = Arc::new(backbone.worker((0, 1)));
     let service = backbone.query();
@@ -54,7 +59,7 @@ pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
     let backbone = Backbone::cluster(&args.cluster).await?;
     backbone.control.ensure_builtin_streams().await?;
-    let name = gateway_name(&args.gateway, Some(args.http.listen));
+    let name = gateway_name(&args.gateway, args.http.listen, backbone.nonce());
     let settings = backbone.gateway_settings(&args.gateway, name);
     let gateway = backbone.gateway(settings, Arc::clone(&backbone.clock));
     let ready = gateway.clone();
@@ -118,17 +123,18 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The name given, or one that is this machine's and this address's alone.
-fn gateway_name(args: &GatewayArgs, listen: Option<SocketAddr>) -> String {
+/// The name given, or one that is this machine's and this address's alone. A free port says
+/// nothing of who comes back after a restart, so it gives a new name each time.
+fn gateway_name(args: &GatewayArgs, listen: SocketAddr, nonce: &str) -> String {
     if let Some(name) = &args.gateway_name {
         return name.clone();
     }
-    let Some(listen) = listen else {
-        return "standalone".into();
-    };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let host = host
         .or_else(|| std::env::var("HOSTNAME").ok())
         .unwrap_or_default();
-    format!("{}-{}", host.trim(), listen.port())
+    match listen.port() {
+        0 => format!("{}-{nonce}", host.trim()),
+        port => format!("{}-{port}", host.trim()),
+    }
 }

@@ -5,13 +5,21 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field};
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
-use arrow::util::pretty::pretty_format_batches;
+use arrow::util::display::FormatOptions;
+use arrow::util::pretty::pretty_format_batches_with_options;
 use futures::StreamExt;
 
 use crate::args::{PrintFormat, WindowArgs};
 use crate::client::Client;
+use crate::load::schema_of;
 use crate::out::{self, Outcome};
+
+/// How a table shows times.
+const TABLE_TIME: &str = "%Y-%m-%dT%H:%M:%S%.9fZ";
 
 /// Rows that a table shows under one header.
 const TABLE_ROWS: usize = 1000;
@@ -108,6 +116,20 @@ fn accept(format: PrintFormat) -> &'static str {
     }
 }
 
+/// The same rows, times without the zone that [`TABLE_TIME`] writes.
+fn zoneless(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let ty = match field.data_type() {
+            DataType::Timestamp(unit, _) => DataType::Timestamp(*unit, None),
+            other => other.clone(),
+        };
+        columns.push(cast(column, &ty)?);
+        fields.push(Field::new(field.name(), ty, field.is_nullable()));
+    }
+    RecordBatch::try_new(schema_of(fields), columns)
+}
+
 /// Arrow batches to aligned tables.
 #[derive(Default)]
 struct Tables {
@@ -141,7 +163,13 @@ impl Tables {
         if self.held == 0 {
             return Ok(Ok(()));
         }
-        let table = pretty_format_batches(&self.pending)?;
+        let rows: Vec<_> = self
+            .pending
+            .iter()
+            .map(zoneless)
+            .collect::<Result<_, _>>()?;
+        let options = FormatOptions::new().with_timestamp_format(Some(TABLE_TIME));
+        let table = pretty_format_batches_with_options(&rows, &options)?;
         self.rows += self.held as u64;
         self.held = 0;
         let written = writeln!(sink, "{table}");

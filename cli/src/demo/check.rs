@@ -35,6 +35,8 @@ pub(super) struct Proof {
     pub(super) duplicate_rows: u64,
     pub(super) rejected_rows: u64,
     pub(super) differences: Vec<String>,
+    /// Rows that were watched until they could be read.
+    pub(super) probed_rows: usize,
     /// Rows that were there before the demo.
     older_rows: u64,
 }
@@ -46,6 +48,7 @@ impl Proof {
             && self.strict_order
             && self.differences.is_empty()
             && self.acknowledged > 0
+            && self.probed_rows > 0
             && self.sealed_rows + self.open_rows == self.older_rows + self.window_rows
     }
 }

@@ -97,6 +97,12 @@ impl Delays {
         self.queryable.percentiles()
     }
 
+    /// Rows that were watched until they could be read.
+    pub(super) fn probes(&self) -> usize {
+        let kept = self.queryable.kept.lock();
+        kept.unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// How far the watermark is behind the wall clock.
     pub(super) fn watermark(&self) -> Percentiles {
         self.watermark.percentiles()

@@ -93,7 +93,8 @@ async fn perform(args: &DemoArgs, stage: Stage) -> anyhow::Result<Outcome> {
     let took = begun.elapsed();
     live.stop().await;
     fed.context("the feed broke off")?;
-    let proof = check::prove(stage, &record, older_rows).await?;
+    let mut proof = check::prove(stage, &record, older_rows).await?;
+    proof.probed_rows = delays.probes();
     summarize(args, &proof, &delays, took);
     Ok(if proof.holds() {
         Outcome::Done

@@ -113,7 +113,8 @@ fn look(writer: &Writer, view: &ControlView) -> Result<(), IngestError> {
         }
     }
     match view.writers.get(&writer.id).map(|info| info.phase) {
-        Some(WriterPhase::Joined) => Ok(()),
+        // LEAVE is this writer's own last word
+        Some(WriterPhase::Joined | WriterPhase::Left) => Ok(()),
         _ => Err(IngestError::Fenced(writer.id)),
     }
 }

@@ -1,0 +1,109 @@
+//! Figures of the pipeline's stages, each measured on rows that are counted on the other side.
+//!
+//! `taskset -c 0 cargo run --release -p tourbillon-benches -- all` gives those of one core.
+
+mod bodies;
+mod delay;
+mod gateway;
+mod rig;
+mod worker;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use serde_json::json;
+
+/// Measures gateway, worker and the delay from acknowledgement to reader.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Which stage.
+    #[arg(value_enum, default_value = "all")]
+    stage: Stage,
+    /// Rows of each measurement.
+    #[arg(long, default_value_t = 2_000_000)]
+    rows: usize,
+    /// Measurements of each kind; the median counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Folder for the log, on the disk to be measured; temporary below it.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Write the figures to this file as JSON too.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    All,
+    Gateway,
+    Worker,
+    Delay,
+}
+
+/// One figure: its name, its unit and every measurement.
+#[derive(Debug)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) values: Vec<f64>,
+}
+
+impl Figure {
+    fn median(&self) -> f64 {
+        let mut values = self.values.clone();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(0.0)
+    }
+}
+
+/// Rows a second.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub(crate) fn rate(rows: usize, took: Duration) -> f64 {
+    rows as f64 / took.as_secs_f64()
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let figures = runtime.block_on(measure(&args))?;
+    runtime.shutdown_background();
+    let mut table = String::new();
+    for figure in &figures {
+        let all: Vec<String> = figure.values.iter().map(|v| format!("{v:.3}")).collect();
+        table += &format!(
+            "{:<44} {:>12.3} {:<10} [{}]\n",
+            figure.name,
+            figure.median(),
+            figure.unit,
+            all.join(" ")
+        );
+    }
+    std::io::Write::write_all(&mut std::io::stdout(), table.as_bytes())?;
+    if let Some(path) = &args.report {
+        let figure = |f: &Figure| json!({"name": f.name, "unit": f.unit, "median": f.median(), "values": f.values});
+        let report =
+            json!({ "rows": args.rows, "figures": figures.iter().map(figure).collect::<Vec<_>>() });
+        std::fs::write(path, report.to_string())?;
+    }
+    Ok(())
+}
+
+async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
+    let folder = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let wants = |stage| args.stage == Stage::All || args.stage == stage;
+    let mut figures = Vec::new();
+    if wants(Stage::Gateway) {
+        figures.extend(gateway::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Worker) {
+        figures.push(worker::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Delay) {
+        figures.extend(delay::measure(&folder, args.runs).await?);
+    }
+    Ok(figures)
+}

@@ -1,0 +1,60 @@
+//! A worker from a full log to committed Parquet.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use tokio::time::{Instant, sleep};
+use tourbillon_lake::Lake;
+use tourbillon_shard_worker::{Worker, WorkerSettings};
+
+use crate::bodies::FORMATS;
+use crate::rig::{Rig, WINDOW_NS, call};
+use crate::{Figure, rate};
+
+/// Longest a measurement may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) async fn measure(folder: &Path, rows: usize, runs: usize) -> anyhow::Result<Figure> {
+    let rig = Rig::new(folder).await?;
+    let router = rig.router();
+    let arrow = FORMATS[3];
+    for (body, _) in arrow.bodies(rows)? {
+        call(&router, arrow.path, arrow.content_type, Some(body)).await?;
+    }
+    // beats carry the watermark past the last window
+    sleep(Duration::from_nanos(WINDOW_NS.unsigned_abs() * 5 / 2)).await;
+    rig.gateway.shutdown().await;
+    let mut values = Vec::new();
+    for run in 0..runs {
+        let target = tempfile::tempdir_in(folder)?;
+        let lake = Lake::open(target.path().to_str().unwrap_or_default())?;
+        let settings = WorkerSettings {
+            share: 0,
+            shares: 1,
+            nonce: format!("run-{run}"),
+        };
+        let begun = Instant::now();
+        let worker = Worker::start(settings, Arc::clone(&rig.log), lake, rig.control.clone());
+        loop {
+            let sealed: u64 = worker.progress().values().map(|p| p.committed_rows()).sum();
+            if sealed == rows as u64 {
+                break;
+            }
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "{sealed} of {rows} rows are sealed"
+            );
+            sleep(Duration::from_millis(2)).await;
+        }
+        values.push(rate(rows, begun.elapsed()) / 1e6);
+        worker.shutdown().await;
+    }
+    rig.close().await?;
+    Ok(Figure {
+        name: "worker, log to committed Parquet".into(),
+        unit: "M rows/s",
+        values,
+    })
+}
