@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::ids::StreamName;
 use tourbillon_ingest::{Environment, Gateway, GatewaySettings};
@@ -77,8 +77,16 @@ impl Rig {
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         self.gateway.shutdown().await;
         self.log.close().await?;
-        self.folder.close()?;
-        Ok(())
+        drop((self.log, self.control, self.gateway));
+        // the log's threads may still flush as they end
+        let folder = self.folder.keep();
+        for _ in 0..50 {
+            if std::fs::remove_dir_all(&folder).is_ok() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        bail!("cannot remove {}", folder.display())
     }
 }
 
