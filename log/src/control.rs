@@ -79,7 +79,9 @@ pub struct StreamRequest {
 impl StreamRequest {
     /// A stream that exists from the start, as it is made if nobody asks for more.
     pub fn builtin(name: &str) -> Option<Self> {
-        let (_, schema) = builtin_streams().into_iter().find(|(own, _)| *own == name)?;
+        let (_, schema) = builtin_streams()
+            .into_iter()
+            .find(|(own, _)| *own == name)?;
         let column = |c: &Column| ColumnSpec {
             name: c.name.clone(),
             ty: c.ty.to_string(),

@@ -97,6 +97,30 @@ pub enum LogError {
         /// The cause.
         source: Cause,
     },
+    /// A topic exists with a setting that breaks the log's promises.
+    #[error(
+        "topic `{topic}` has {name}={found} and needs {name}={wanted}: \
+         kafka-configs.sh --alter --entity-type topics --entity-name {topic} \
+         --add-config {name}={wanted}"
+    )]
+    TopicSetting {
+        /// Topic name.
+        topic: String,
+        /// Name of the topic's setting.
+        name: &'static str,
+        /// Its value.
+        found: Box<str>,
+        /// The value that it needs.
+        wanted: Box<str>,
+    },
+    /// The cluster does not tell about a topic.
+    #[error("look up topic `{topic}`")]
+    Topic {
+        /// Topic name.
+        topic: String,
+        /// The cause.
+        source: Cause,
+    },
     /// The brokers do not answer.
     #[error("Kafka brokers `{brokers}` cannot be reached")]
     Unreachable {
@@ -181,11 +205,13 @@ impl LogError {
             | Self::UnknownPartition { .. }
             | Self::RecordTooLarge { .. }
             | Self::OffsetOutOfRange { .. }
+            | Self::TopicSetting { .. }
             | Self::Format { .. } => ErrorKind::Invalid,
             Self::Closed
             | Self::Append { .. }
             | Self::Read { .. }
             | Self::CreateTopic { .. }
+            | Self::Topic { .. }
             | Self::Unreachable { .. }
             | Self::Open { .. }
             | Self::Locked { .. }

@@ -13,16 +13,20 @@ use tourbillon_core::ids::{Offset, PartitionId};
 
 mod batch;
 mod clock;
+#[cfg(test)]
+mod conformance;
 pub mod control;
 pub mod embedded;
 mod error;
 pub mod follow;
+pub mod kafka;
 pub mod memory;
 mod metrics;
 
 pub use clock::SystemClock;
 pub use embedded::EmbeddedLog;
 pub use error::LogError;
+pub use kafka::{KafkaLog, KafkaSettings};
 pub use memory::MemoryLog;
 
 pub(crate) type DeliverySender = oneshot::Sender<Result<Appended, LogError>>;

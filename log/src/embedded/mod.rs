@@ -69,7 +69,15 @@ impl EmbeddedLog {
         })
     }
 
+    fn check_open(&self) -> Result<(), LogError> {
+        if *self.closed.borrow() {
+            return Err(LogError::Closed);
+        }
+        Ok(())
+    }
+
     fn partition(&self, of: &TopicPartition) -> Result<Arc<PartitionState>, LogError> {
+        self.check_open()?;
         let topics = lock(&self.topics);
         let partitions = topics
             .get(&of.topic)
@@ -91,6 +99,7 @@ impl Log for EmbeddedLog {
         partitions: u32,
         _retain_for_ever: bool,
     ) -> Result<(), LogError> {
+        self.check_open()?;
         let mut topics = lock(&self.topics);
         let known = topics.get(topic).map_or(0, Vec::len);
         if known >= partitions as usize {
@@ -124,6 +133,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
+        self.check_open()?;
         let count = lock(&self.topics).get(topic).map(Vec::len);
         Ok(count.map(|n| u32::try_from(n).unwrap_or(u32::MAX)))
     }

@@ -1,0 +1,247 @@
+//! Questions to the cluster: which brokers, which partitions, which offsets. One client without a
+//! group asks them on blocking threads; a task serves its events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tourbillon_core::ids::Offset;
+
+use super::Partition;
+use super::events::Events;
+use super::settings::Config;
+use crate::{LogError, LogRange};
+
+/// Wait before a partition that is changing its leader is asked again.
+const MOVING_PAUSE: Duration = Duration::from_millis(50);
+
+/// The client that asks.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) config: Config,
+    pub(super) events: Events,
+    client: Asker,
+    timeout: Duration,
+}
+
+struct Asker(Option<Arc<StreamConsumer<Events>>>);
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asker")
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        drop_elsewhere(self.0.take());
+    }
+}
+
+/// What a topic looks like now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopicState {
+    /// Number of partitions.
+    pub(super) partitions: u32,
+    /// True if each partition has a leader.
+    pub(super) led: bool,
+    /// The broker that told.
+    pub(super) told_by: i32,
+}
+
+impl Cluster {
+    /// A question waits for its answer as long as `timeout`.
+    pub(super) fn new(
+        config: Config,
+        timeout: Duration,
+        closed: watch::Receiver<bool>,
+    ) -> Result<Self, LogError> {
+        let events = Events::new(config.clone());
+        let client = config.lookup().create_with_context(events.clone());
+        let client: StreamConsumer<Events> = client.map_err(|e| config.config_error(e))?;
+        let client = Arc::new(client);
+        tokio::spawn(serve_events(Arc::clone(&client), closed));
+        Ok(Self {
+            config,
+            events,
+            client: Asker(Some(client)),
+            timeout,
+        })
+    }
+
+    /// How long one question may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Number of brokers in the cluster.
+    pub(super) async fn brokers(&self) -> Result<usize, LogError> {
+        let timeout = self.timeout;
+        let asked = self.ask(move |client| {
+            // a topic's name is needed, or else the client asks about every topic there is
+            let metadata = client.fetch_metadata(Some(BROKERS_QUESTION_TOPIC), timeout)?;
+            Ok(metadata.brokers().len())
+        });
+        asked.await.map_err(|error| self.unreachable(error))
+    }
+
+    /// State of a topic, `None` if it does not exist.
+    pub(super) async fn topic(&self, topic: &str) -> Result<Option<TopicState>, LogError> {
+        let (name, timeout) = (topic.to_owned(), self.timeout);
+        let asked = self.ask(move |client| {
+            let metadata = client.fetch_metadata(Some(&name), timeout)?;
+            match metadata.topics().first() {
+                Some(topic) => topic_state(topic, metadata.orig_broker_id()),
+                None => Ok(None),
+            }
+        });
+        asked.await.map_err(|error| self.no_answer(topic, error))
+    }
+
+    /// What can be read now. A partition that is changing its leader is asked again.
+    pub(super) async fn range(&self, of: &Partition) -> Result<LogRange, LogError> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let error = match self.watermarks(of).await {
+                Ok(range) => return Ok(range),
+                Err(error) => error,
+            };
+            match error.rdkafka_error_code() {
+                Some(code) if is_unknown(code) => return Err(LogError::unknown_partition(&of.at)),
+                Some(code) if is_moving(code) && Instant::now() < deadline => {}
+                _ => return Err(self.no_answer(&of.at.topic, error)),
+            }
+            // the client learns of the new leader only from a topic's state
+            self.topic(&of.at.topic).await?;
+            sleep(MOVING_PAUSE).await;
+        }
+    }
+
+    async fn watermarks(&self, of: &Partition) -> Result<LogRange, KafkaError> {
+        let (topic, number, timeout) = (of.at.topic.clone(), of.number, self.timeout);
+        let asked = self.ask(move |client| client.fetch_watermarks(&topic, number, timeout));
+        let (start, end) = asked.await?;
+        let offset = |number: i64| Offset(u64::try_from(number).unwrap_or(0));
+        Ok(LogRange {
+            start: offset(start),
+            end: offset(end),
+        })
+    }
+
+    fn no_answer(&self, topic: &str, error: KafkaError) -> LogError {
+        if is_outage(&error) {
+            return self.unreachable(error);
+        }
+        LogError::Topic {
+            topic: topic.to_owned(),
+            source: Arc::new(error),
+        }
+    }
+
+    /// The brokers do not answer.
+    pub(super) fn unreachable(&self, error: KafkaError) -> LogError {
+        LogError::Unreachable {
+            brokers: self.config.settings.brokers.clone(),
+            source: self.events.explain(error),
+        }
+    }
+
+    async fn ask<T, Q>(&self, question: Q) -> Result<T, KafkaError>
+    where
+        T: Send + 'static,
+        Q: FnOnce(&StreamConsumer<Events>) -> Result<T, KafkaError> + Send + 'static,
+    {
+        let Some(client) = self.client.0.clone() else {
+            return Err(KafkaError::Canceled);
+        };
+        let answer = tokio::task::spawn_blocking(move || question(&client)).await;
+        answer.unwrap_or(Err(KafkaError::Canceled))
+    }
+}
+
+/// Asked about only to learn of the brokers; it need not exist and is not created.
+const BROKERS_QUESTION_TOPIC: &str = "tourbillon";
+
+fn topic_state(topic: &MetadataTopic, told_by: i32) -> Result<Option<TopicState>, KafkaError> {
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None | Some(RDKafkaErrorCode::LeaderNotAvailable) => {}
+        Some(code) if is_unknown(code) => return Ok(None),
+        Some(code) => return Err(KafkaError::MetadataFetch(code)),
+    }
+    let partitions = topic.partitions();
+    Ok(Some(TopicState {
+        partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+        led: partitions.iter().all(|p| p.leader() >= 0),
+        told_by,
+    }))
+}
+
+/// True if the cluster, or the client for now, knows no such topic or partition.
+pub(super) fn is_unknown(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicId
+    )
+}
+
+/// True if the partition's leader is changing, which is soon over.
+fn is_moving(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::ReplicaNotAvailable
+            | RDKafkaErrorCode::OffsetNotAvailable
+            | RDKafkaErrorCode::FencedLeaderEpoch
+            | RDKafkaErrorCode::UnknownLeaderEpoch
+            | RDKafkaErrorCode::KafkaStorageError
+    )
+}
+
+/// True if brokers did not answer, which the client goes on to retry.
+pub(super) fn is_outage(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::TimedOutQueue
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::NetworkException
+                | RDKafkaErrorCode::BrokerNotAvailable
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
+        )
+    )
+}
+
+/// Hands log lines and errors of a client that reads nothing to its context.
+async fn serve_events(client: Arc<StreamConsumer<Events>>, mut closed: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => break,
+            // the context has seen it
+            event = client.recv() => drop(event),
+        }
+    }
+    drop_elsewhere(client);
+}
+
+/// Clients end their threads and connections when they are dropped, which takes a while: not on
+/// a thread that others wait for.
+pub(super) fn drop_elsewhere<T: Send + 'static>(client: T) {
+    let thread = std::thread::Builder::new().name("log-kafka-drop".into());
+    if let Err(error) = thread.spawn(move || drop(client)) {
+        tracing::warn!(%error, "no thread to drop a kafka client on, dropped at once");
+    }
+}

@@ -1,0 +1,401 @@
+//! What a Kafka log is told, and what the Kafka client is told in turn:
+//!
+//! ```text
+//! our defaults  <-  the user's options  <-  safety keys, which nobody may change
+//! ```
+//!
+//! Values of secret options appear in no error, log line or `Debug` output.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use crate::{LogError, MAX_RECORD_BYTES};
+
+/// Bytes that Kafka's framing may add to one record, with room to spare.
+const RECORD_OVERHEAD_BYTES: usize = 4096;
+
+/// Largest message and record batch that clients, brokers and topics must take, bytes.
+pub(super) const MAX_MESSAGE_BYTES: usize = MAX_RECORD_BYTES + RECORD_OVERHEAD_BYTES;
+
+/// Records that may wait for their delivery.
+pub(super) const MAX_QUEUED_RECORDS: usize = 8192;
+
+/// Payload bytes that may wait for their delivery.
+pub(super) const MAX_QUEUED_BYTES: usize = 64 << 20;
+
+/// The client frees a record only after all deliveries of its report were handled, and each of
+/// these made room for a new record: at worst it holds this many times what we let in.
+const CLIENT_QUEUE_FACTOR: usize = 2;
+
+/// KiB of records that one reader fetches ahead. One fetch more, or one record larger than that,
+/// may come on top, so a hundred readers hold about half a GiB at most.
+const READ_AHEAD_KIB: usize = 4096;
+
+/// How the log reaches Kafka. Use `..Default::default()` for what is left out.
+#[derive(Clone, Default)]
+pub struct KafkaSettings {
+    /// Bootstrap list, `host:port` with commas between.
+    pub brokers: String,
+    /// Replicas of the topics that the log creates; `None` means three, or as many as there are
+    /// brokers.
+    pub replication: Option<u16>,
+    /// Options for librdkafka by their own names.
+    pub options: BTreeMap<String, String>,
+    /// How long topics that the log creates keep records; `None` means for ever.
+    pub topic_retention: Option<Duration>,
+}
+
+impl fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value)| (name, if is_secret(name) { "***" } else { value });
+        let options = self.options.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let options: BTreeMap<&str, &str> = options.map(shown).collect();
+        f.debug_struct("KafkaSettings")
+            .field("brokers", &self.brokers)
+            .field("replication", &self.replication)
+            .field("options", &options)
+            .field("topic_retention", &self.topic_retention)
+            .finish()
+    }
+}
+
+/// Parts of option names whose values are never shown.
+const SECRET_NAME_PARTS: [&str; 9] = [
+    "password",
+    "passphrase",
+    "secret",
+    "key",
+    "jaas",
+    "token",
+    "credential",
+    "oauthbearer",
+    "pem",
+];
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_NAME_PARTS.iter().any(|part| name.contains(part))
+}
+
+/// A default that options may change: its name, the name's alias, and the value.
+type Tunable = (&'static str, Option<&'static str>, &'static str);
+
+/// Dead connections are noticed in seconds, and nobody is told about idle ones that were closed.
+const COMMON_DEFAULTS: &[Tunable] = &[
+    ("client.id", None, "tourbillon"),
+    ("enable.metrics.push", None, "false"),
+    ("log.connection.close", None, "false"),
+    ("reconnect.backoff.max.ms", None, "1000"),
+    ("socket.keepalive.enable", None, "true"),
+    ("socket.timeout.ms", None, "10000"),
+];
+
+/// Frames are batches already, so they do not linger here again.
+const PRODUCER_DEFAULTS: &[Tunable] = &[
+    ("compression.type", Some("compression.codec"), "lz4"),
+    ("linger.ms", Some("queue.buffering.max.ms"), "0"),
+];
+
+/// A broker answers a waiting fetch as soon as there is a record, so `fetch.wait.max.ms` costs
+/// idle readers a request each and adds no latency. The group is only a name: readers assign
+/// partitions themselves and never join it.
+const READER_DEFAULTS: &[Tunable] = &[
+    ("fetch.error.backoff.ms", None, "50"),
+    ("fetch.queue.backoff.ms", None, "5"),
+    ("fetch.wait.max.ms", None, "100"),
+    ("group.id", None, "tourbillon-reader"),
+];
+
+/// What the log's promises rest on, for every client.
+fn common_safety() -> [(&'static str, String); 2] {
+    [
+        ("allow.auto.create.topics", "false".into()),
+        ("message.max.bytes", MAX_MESSAGE_BYTES.to_string()),
+    ]
+}
+
+/// What the promises of `enqueue` rest on.
+fn producer_safety() -> [(&'static str, String); 8] {
+    let queue_kib = (CLIENT_QUEUE_FACTOR * MAX_QUEUED_BYTES) >> 10;
+    [
+        ("acks", "all".into()),
+        ("delivery.report.only.error", "false".into()),
+        ("enable.idempotence", "true".into()),
+        ("max.in.flight", "5".into()),
+        ("message.timeout.ms", "0".into()),
+        ("queue.buffering.max.kbytes", queue_kib.to_string()),
+        (
+            "queue.buffering.max.messages",
+            (CLIENT_QUEUE_FACTOR * MAX_QUEUED_RECORDS).to_string(),
+        ),
+        ("retries", i32::MAX.to_string()),
+    ]
+}
+
+/// What the promises of readers rest on. Nothing of ours is transactional, and waiting for
+/// somebody else's transaction would hold up the watermark.
+fn reader_safety() -> [(&'static str, String); 6] {
+    [
+        ("auto.offset.reset", "error".into()),
+        ("enable.auto.commit", "false".into()),
+        ("enable.auto.offset.store", "false".into()),
+        ("enable.partition.eof", "false".into()),
+        ("isolation.level", "read_uncommitted".into()),
+        ("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string()),
+    ]
+}
+
+/// Other names of safety keys, and keys that would change what a client is.
+const ALSO_RESERVED: &[&str] = &[
+    "auto.commit.enable",
+    "delivery.timeout.ms",
+    "enabled_events",
+    "log.queue",
+    "max.in.flight.requests.per.connection",
+    "message.send.max.retries",
+    "queuing.strategy",
+    "request.required.acks",
+    "transactional.id",
+];
+
+/// Names of the broker list, which has a setting of its own.
+const BROKER_LIST_NAMES: &[&str] = &["bootstrap.servers", "metadata.broker.list"];
+
+/// Checked settings, from which clients are configured.
+#[derive(Clone)]
+pub(super) struct Config {
+    pub(super) settings: KafkaSettings,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+impl Config {
+    pub(super) fn new(settings: KafkaSettings) -> Result<Self, LogError> {
+        if settings.brokers.trim().is_empty() {
+            return Err(refused("brokers", "names no broker"));
+        }
+        if settings.replication == Some(0) {
+            return Err(refused("replication", "must be at least 1"));
+        }
+        for (name, value) in &settings.options {
+            check_option(name, value)?;
+        }
+        let config = Self { settings };
+        for client in [config.producer(), config.reader(), config.lookup()] {
+            client
+                .create_native_config()
+                .map_err(|e| config.config_error(e))?;
+        }
+        Ok(config)
+    }
+
+    /// For the one producer.
+    pub(super) fn producer(&self) -> ClientConfig {
+        self.client(PRODUCER_DEFAULTS, &producer_safety())
+    }
+
+    /// For one reader of one partition.
+    pub(super) fn reader(&self) -> ClientConfig {
+        self.client(READER_DEFAULTS, &reader_safety())
+    }
+
+    /// For asking about topics and offsets. It has no group, so it keeps to its own queue.
+    pub(super) fn lookup(&self) -> ClientConfig {
+        let mut client = self.client(&[], &reader_safety());
+        client.remove("group.id");
+        client
+    }
+
+    /// For creating, growing and checking topics.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.client(&[], &[])
+    }
+
+    fn client(&self, defaults: &[Tunable], safety: &[(&'static str, String)]) -> ClientConfig {
+        let options = &self.settings.options;
+        let mut client = ClientConfig::new();
+        for (name, alias, value) in COMMON_DEFAULTS.iter().chain(defaults) {
+            // the order in which the client gets its options is random: never set both names
+            if !alias.is_some_and(|alias| options.contains_key(alias)) {
+                client.set(*name, *value);
+            }
+        }
+        for (name, value) in options {
+            client.set(name, value);
+        }
+        client.set("bootstrap.servers", &self.settings.brokers);
+        for (name, value) in common_safety().iter().chain(safety) {
+            client.set(*name, value);
+        }
+        client.set_log_level(if options.contains_key("debug") {
+            RDKafkaLogLevel::Debug
+        } else {
+            RDKafkaLogLevel::Info
+        });
+        client
+    }
+
+    /// Removes the values of secret options from a text of the client.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let options = self.settings.options.iter();
+        let secrets = options.filter(|(name, value)| is_secret(name) && !value.is_empty());
+        secrets.fold(text.to_owned(), |text, (_, value)| {
+            text.replace(value, "***")
+        })
+    }
+
+    /// What is wrong with the options, from the client's point of view.
+    pub(super) fn config_error(&self, error: KafkaError) -> LogError {
+        match error {
+            KafkaError::ClientConfig(_, _, name, _) if is_secret(&name) => refused(
+                &name,
+                "the Kafka client knows no such option or refuses its value",
+            ),
+            KafkaError::ClientConfig(_, reason, name, _) => refused(&name, self.redact(&reason)),
+            KafkaError::ClientCreation(reason) => refused("options", self.redact(&reason)),
+            other => refused("options", self.redact(&other.to_string())),
+        }
+    }
+}
+
+fn refused(name: &str, reason: impl Into<String>) -> LogError {
+    LogError::Setting {
+        name: name.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+fn check_option(name: &str, value: &str) -> Result<(), LogError> {
+    if BROKER_LIST_NAMES.contains(&name) {
+        return Err(refused(name, "name the brokers with the setting `brokers`"));
+    }
+    if is_reserved(name) {
+        return Err(refused(
+            name,
+            "order and durability rest on it, so it cannot be changed",
+        ));
+    }
+    let asks_for_security = name == "security.protocol" && !value.eq_ignore_ascii_case("plaintext");
+    if !cfg!(feature = "kafka-tls") && (asks_for_security || name.starts_with("ssl.")) {
+        return Err(refused(
+            name,
+            "this build speaks only plaintext: build with the cargo feature `kafka-tls`",
+        ));
+    }
+    Ok(())
+}
+
+fn is_reserved(name: &str) -> bool {
+    let (common, producer, reader) = (common_safety(), producer_safety(), reader_safety());
+    let mut safety = common.iter().chain(&producer).chain(&reader);
+    safety.any(|(reserved, _)| *reserved == name) || ALSO_RESERVED.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(options: &[(&str, &str)]) -> KafkaSettings {
+        let options = options.iter();
+        KafkaSettings {
+            brokers: "localhost:9092".into(),
+            options: options
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+            ..KafkaSettings::default()
+        }
+    }
+
+    fn reason(options: &[(&str, &str)], setting: &str) -> String {
+        match Config::new(settings(options)).unwrap_err() {
+            LogError::Setting { name, reason } if name == setting => reason,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn options_that_would_break_a_promise_are_named() {
+        for name in [
+            "acks",
+            "request.required.acks",
+            "enable.idempotence",
+            "message.timeout.ms",
+            "delivery.timeout.ms",
+            "max.in.flight.requests.per.connection",
+            "enable.auto.commit",
+            "auto.offset.reset",
+            "allow.auto.create.topics",
+            "isolation.level",
+            "message.max.bytes",
+            "transactional.id",
+        ] {
+            assert!(reason(&[(name, "1")], name).contains("cannot be changed"));
+        }
+        assert!(reason(&[("bootstrap.servers", "x:1")], "bootstrap.servers").contains("`brokers`"));
+    }
+
+    #[test]
+    fn unknown_options_and_bad_values_are_named() {
+        assert!(reason(&[("no.such.thing", "1")], "no.such.thing").contains("No such"));
+        assert!(!reason(&[("linger.ms", "soon")], "linger.ms").is_empty());
+    }
+
+    #[test]
+    fn options_replace_defaults_under_either_name() {
+        let config = Config::new(settings(&[
+            ("queue.buffering.max.ms", "7"),
+            ("client.id", "me"),
+        ]));
+        let producer = config.unwrap().producer();
+        assert_eq!(producer.get("queue.buffering.max.ms"), Some("7"));
+        assert_eq!(producer.get("linger.ms"), None);
+        assert_eq!(producer.get("client.id"), Some("me"));
+        assert_eq!(producer.get("acks"), Some("all"));
+        let native = producer.create_native_config().unwrap();
+        assert_eq!(
+            native.get("message.max.bytes").unwrap(),
+            MAX_MESSAGE_BYTES.to_string()
+        );
+        assert_eq!(native.get("compression.codec").unwrap(), "lz4");
+    }
+
+    #[test]
+    fn secrets_are_shown_nowhere() {
+        const SECRET: &str = "hunter2-value";
+        let names = [
+            "sasl.password",
+            "ssl.key.pem",
+            "my.jaas.config",
+            "an.oauth.token",
+        ];
+        for name in names {
+            let settings = settings(&[(name, SECRET)]);
+            assert!(!format!("{settings:?}").contains(SECRET), "{name}");
+            assert!(format!("{settings:?}").contains(name), "{name}");
+            match Config::new(settings) {
+                Ok(config) => {
+                    assert!(!format!("{config:?}").contains(SECRET), "{name}");
+                    assert_eq!(config.redact("a hunter2-value b"), "a *** b");
+                }
+                Err(error) => assert!(!format!("{error:?} {error}").contains(SECRET), "{name}"),
+            }
+        }
+    }
+
+    #[cfg(not(feature = "kafka-tls"))]
+    #[test]
+    fn security_names_the_feature_that_it_needs() {
+        let reason = reason(&[("security.protocol", "SASL_SSL")], "security.protocol");
+        assert!(reason.contains("`kafka-tls`"), "{reason}");
+        assert!(Config::new(settings(&[("security.protocol", "plaintext")])).is_ok());
+    }
+}
