@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use object_store::PutMode;
 use object_store::path::Path;
 use tourbillon_core::digest::Digest;
 use tourbillon_core::ids::{PartitionId, StreamName};
-use tourbillon_core::manifest::{ChainTip, Commit};
+use tourbillon_core::manifest::{ChainTip, Commit, CommitBody, ManifestError};
 
 use crate::error::LakeError;
 use crate::metrics;
@@ -23,6 +24,9 @@ const PARALLEL_GETS: usize = 16;
 
 /// Puts of one commit before giving up.
 const MAX_PUTS: u32 = 5;
+
+/// Digits of a commit's number in its path.
+const SEQ_DIGITS: usize = 20;
 
 /// Pause before the second put; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -66,7 +70,7 @@ impl Chain {
     fn path(&self, seq: u64) -> Path {
         object_path(
             &self.stream,
-            &format!("commit/p{}/{seq:020}", self.partition),
+            &format!("commit/p{}/{seq:0SEQ_DIGITS$}", self.partition),
         )
     }
 
@@ -75,15 +79,18 @@ impl Chain {
         object_path(&self.stream, &format!("commit/p{}", self.partition))
     }
 
-    /// The newest commit. Lists, then reads forward, because a listing may lag.
-    pub async fn newest(&self) -> Result<Option<Link>, LakeError> {
+    /// Number of the newest commit that a listing shows; it may lag.
+    pub async fn newest_listed(&self) -> Result<Option<u64>, LakeError> {
         let listed = self.lake.list(&self.folder()).await?;
-        let seqs = listed
-            .iter()
-            .filter_map(|path| path.filename()?.parse::<u64>().ok());
-        let mut newest = match seqs.max() {
-            Some(seq) => self.get(seq).await?,
-            None => self.get(0).await?,
+        Ok(listed.iter().filter_map(seq_of).max())
+    }
+
+    /// The newest commit, checked against the one before it. Lists, then reads forward, because a
+    /// listing may lag.
+    pub async fn newest(&self) -> Result<Option<Link>, LakeError> {
+        let mut newest = match self.newest_listed().await? {
+            None => self.after_tip(&ChainTip::EMPTY).await?,
+            Some(seq) => Some(self.tied(seq).await?),
         };
         while let Some(link) = &newest {
             match self.next_after(link).await? {
@@ -91,37 +98,49 @@ impl Chain {
                 None => break,
             }
         }
+        if let Some(link) = &newest {
+            // it may be the work of a process that died before it was durable
+            self.lake.flush(&self.path(link.commit.body.seq)).await?;
+        }
         Ok(newest)
+    }
+
+    /// A commit that must be there, checked against the one before it.
+    async fn tied(&self, seq: u64) -> Result<Link, LakeError> {
+        let tip = match seq.checked_sub(1) {
+            None => ChainTip::EMPTY,
+            Some(before) => self.expect(before).await?.tip,
+        };
+        self.tie(self.expect(seq).await?, &tip)
     }
 
     /// The whole chain, every link checked against the one before.
     pub async fn load(&self) -> Result<Vec<Link>, LakeError> {
-        let listed = self.lake.list(&self.folder()).await?;
-        let newest = listed
-            .iter()
-            .filter_map(|path| path.filename()?.parse::<u64>().ok())
-            .max();
-        let seqs = 0..newest.map_or(0, |seq| seq + 1);
-        let mut gets = stream::iter(seqs)
-            .map(|seq| self.get(seq))
-            .buffered(PARALLEL_GETS);
-        let mut links: Vec<Link> = Vec::new();
-        while let Some(link) = gets.next().await {
-            let tip = links.last().map_or(ChainTip::EMPTY, |link| link.tip);
-            let path = || self.path(tip.next_seq).to_string();
-            let link = link?.ok_or_else(|| LakeError::Damaged {
-                path: path(),
-                reason: "it is absent and a later commit is there".into(),
-            })?;
-            links.push(self.tie(link, &tip)?);
-        }
-        loop {
-            let tip = links.last().map_or(ChainTip::EMPTY, |link| link.tip);
-            match self.after_tip(&tip).await? {
-                Some(link) => links.push(link),
-                None => return Ok(links),
-            }
-        }
+        self.links().try_collect().await
+    }
+
+    /// The whole chain, link by link, each checked against the one before.
+    pub fn links(&self) -> BoxStream<'_, Result<Link, LakeError>> {
+        let listed = async move {
+            let count = self.newest_listed().await?.map_or(0, |seq| seq + 1);
+            let gets = stream::iter(0..count).map(|seq| self.expect(seq));
+            Ok(gets.buffered(PARALLEL_GETS))
+        };
+        let listed = listed.try_flatten_stream().map_ok(Some);
+        // a listing may lag: what follows it is looked for one by one
+        let unlisted = stream::repeat_with(|| Ok(None));
+        let tied = listed.chain(unlisted).boxed();
+        let walk = stream::try_unfold((tied, ChainTip::EMPTY), move |(mut tied, tip)| async move {
+            let link = match tied.try_next().await?.flatten() {
+                Some(link) => Some(self.tie(link, &tip)?),
+                None => self.after_tip(&tip).await?,
+            };
+            Ok(link.map(|link| {
+                let tip = link.tip;
+                (link, (tied, tip))
+            }))
+        });
+        walk.boxed()
     }
 
     /// The commit after `link`, checked against it.
@@ -146,6 +165,14 @@ impl Chain {
             Ok(()) => Ok(next),
             Err(source) => Err(LakeError::Commit { path, source }),
         }
+    }
+
+    async fn expect(&self, seq: u64) -> Result<Link, LakeError> {
+        let found = self.get(seq).await?;
+        found.ok_or_else(|| LakeError::Damaged {
+            path: self.path(seq).to_string(),
+            reason: "it is absent and a later commit is there".into(),
+        })
     }
 
     /// The commit numbered `seq`, by itself.
@@ -197,7 +224,10 @@ impl Chain {
                 return Ok(Appended::Mine(commit.tip(&bytes)));
             };
             match self.get(commit.body.seq).await {
-                Ok(Some(found)) => return self.settle(commit, &bytes, found, &path),
+                Ok(Some(found)) => {
+                    self.lake.flush(&path).await?;
+                    return self.settle(commit, &bytes, found, &path);
+                }
                 Ok(None) | Err(LakeError::Store { .. }) if put < MAX_PUTS => {
                     tracing::warn!(%path, put, error = %failed, "commit put again");
                 }
@@ -220,14 +250,34 @@ impl Chain {
         if found.commit.nonce == mine.nonce && found.tip.hash == Digest::of(bytes) {
             return Ok(Appended::Mine(found.tip));
         }
-        let same_chain = found.commit.prev_hash == mine.prev_hash;
-        if same_chain && found.commit.chain_root == mine.chain_root {
-            return Ok(Appended::Adopted(Box::new(found)));
+        let path = path.to_string();
+        if found.commit.prev_hash != mine.prev_hash || found.commit.chain_root != mine.chain_root {
+            return Err(LakeError::Forked { path });
         }
-        Err(LakeError::Forked {
-            path: path.to_string(),
-        })
+        if !same_content(&mine.body, &found.commit.body) {
+            let chain_root = found.commit.chain_root;
+            let source = ManifestError::Altered { chain_root };
+            return Err(LakeError::Commit { path, source });
+        }
+        Ok(Appended::Adopted(Box::new(found)))
     }
+}
+
+/// Whether two commits say the same, but for what depends on the Parquet encoder.
+pub fn same_content(one: &CommitBody, other: &CommitBody) -> bool {
+    let mut one = one.clone();
+    for (segment, other) in one.segments.iter_mut().zip(&other.segments) {
+        segment.file_hash = other.file_hash;
+        segment.bytes = other.bytes;
+    }
+    one == *other
+}
+
+/// The number of the commit at `path`, if it is one.
+fn seq_of(path: &Path) -> Option<u64> {
+    let name = path.filename()?;
+    let digits = name.len() == SEQ_DIGITS && name.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| name.parse().ok())?
 }
 
 #[cfg(test)]

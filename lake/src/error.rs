@@ -1,5 +1,6 @@
 //! Errors of the lake, each naming the object.
 
+use parquet::errors::ParquetError;
 use thiserror::Error;
 use tourbillon_core::error::ErrorKind;
 use tourbillon_core::manifest::ManifestError;
@@ -67,7 +68,7 @@ pub enum LakeError {
         path: String,
         /// Why.
         #[source]
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// The store lets two writers create the same object.
     #[error("{url} does not put-if-absent atomically: {winners} of {writers} writers won a race")]
@@ -86,14 +87,35 @@ impl LakeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Open { .. } => ErrorKind::Invalid,
-            Self::Store {
-                source: object_store::Error::NotFound { .. },
-                ..
-            } => ErrorKind::Data,
-            Self::Store { .. } | Self::Sync { .. } => ErrorKind::Unavailable,
-            Self::Damaged { .. } | Self::Commit { .. } | Self::Parquet { .. } => ErrorKind::Data,
-            Self::Forked { .. } => ErrorKind::Data,
+            Self::Store { source, .. } => store_kind(source),
+            Self::Sync { .. } => ErrorKind::Unavailable,
+            Self::Parquet { source, .. } => match source {
+                ParquetError::External(cause) => cause
+                    .downcast_ref::<object_store::Error>()
+                    .map_or(ErrorKind::Data, store_kind),
+                _ => ErrorKind::Data,
+            },
+            Self::Damaged { .. } | Self::Commit { .. } | Self::Forked { .. } => ErrorKind::Data,
             Self::NotAtomic { .. } => ErrorKind::Invalid,
         }
+    }
+
+    /// Whether an object was not created because it is already there.
+    pub(crate) fn is_already_there(&self) -> bool {
+        matches!(
+            self,
+            Self::Store {
+                source: object_store::Error::AlreadyExists { .. },
+                ..
+            }
+        )
+    }
+}
+
+/// A store that does not answer may answer later; an object that is not there stays away.
+fn store_kind(error: &object_store::Error) -> ErrorKind {
+    match error {
+        object_store::Error::NotFound { .. } => ErrorKind::Data,
+        _ => ErrorKind::Unavailable,
     }
 }

@@ -3,12 +3,15 @@
 pub mod chain;
 pub mod check_store;
 mod error;
+pub mod faulty;
 mod metrics;
 mod rejects;
+#[cfg(test)]
+mod sample;
 mod segment;
 mod store;
 
-pub use chain::{Appended, Chain, Link};
+pub use chain::{Appended, Chain, Link, same_content};
 pub use error::LakeError;
 pub use rejects::{decode_rejects, encode_rejects};
 pub use segment::read::SegmentRead;

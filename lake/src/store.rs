@@ -10,14 +10,16 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tourbillon_core::digest::Digest;
 use tourbillon_core::ids::{PartitionId, StreamName};
-use tourbillon_core::manifest::RejectsMeta;
+use tourbillon_core::manifest::{RejectsMeta, SegmentMeta};
 use tourbillon_core::sealer::RejectedFrame;
 use url::Url;
 
 use crate::error::LakeError;
 use crate::metrics;
 use crate::rejects::encode_rejects;
+use crate::segment::verify::verify_segment;
 use crate::segment::write::EncodedSegment;
 
 /// A store that holds streams. Cheap to clone.
@@ -49,8 +51,7 @@ impl Lake {
             }
             "memory" => Ok(Self::with_store(Arc::new(InMemory::new()), url)),
             _ => {
-                let env = std::env::vars().map(|(key, value)| (key.to_ascii_lowercase(), value));
-                let (store, path) = object_store::parse_url_opts(&parsed, env)
+                let (store, path) = object_store::parse_url_opts(&parsed, vendor_options())
                     .map_err(|error| failed(error.to_string()))?;
                 Ok(Self::with_store(
                     Arc::new(PrefixStore::new(store, path)),
@@ -93,16 +94,46 @@ impl Lake {
         &self.url
     }
 
-    /// Stores a segment. Storing it again changes nothing: its name holds a digest of its rows.
+    /// Stores a segment and returns what its commit must say of it. A file that is already there
+    /// under the same name, and so with the same rows, stays as it is, whoever made it: another
+    /// worker's commit may name it. Where another release's encoder made it, its digest differs.
     pub async fn put_segment(
         &self,
         stream: &StreamName,
         segment: &EncodedSegment,
-    ) -> Result<(), LakeError> {
-        metrics::put("segment", segment.bytes.len());
+    ) -> Result<SegmentMeta, LakeError> {
         let path = object_path(stream, &segment.meta.name);
+        let put = self.put(&path, segment.bytes.clone(), PutMode::Create);
+        match put.await {
+            Err(error) if error.is_already_there() => {}
+            put => {
+                put?;
+                metrics::put("segment", segment.bytes.len());
+                return Ok(segment.meta.clone());
+            }
+        }
+        if let Some(found) = self.get(&path).await? {
+            let meta = SegmentMeta {
+                file_hash: Digest::of(&found),
+                bytes: found.len() as u64,
+                ..segment.meta.clone()
+            };
+            let (name, described) = (path.to_string(), meta.clone());
+            let verify = move || verify_segment(&name, &found, &described);
+            let sound = meta == segment.meta
+                || tokio::task::spawn_blocking(verify)
+                    .await
+                    .is_ok_and(|v| v.is_ok());
+            if sound {
+                self.flush(&path).await?;
+                return Ok(meta);
+            }
+            tracing::warn!(%path, "a damaged segment that stood here is replaced");
+        }
         self.put(&path, segment.bytes.clone(), PutMode::Overwrite)
-            .await
+            .await?;
+        metrics::put("segment", segment.bytes.len());
+        Ok(segment.meta.clone())
     }
 
     /// Reads a segment whole.
@@ -147,16 +178,19 @@ impl Lake {
         self.flush(path).await
     }
 
-    /// The local store leaves flushing to the operating system; a commit must outlive a power cut.
-    async fn flush(&self, path: &Path) -> Result<(), LakeError> {
+    /// The local store leaves flushing to the operating system; a commit must outlive a power cut,
+    /// and so must the folders that lead to it.
+    pub(crate) async fn flush(&self, path: &Path) -> Result<(), LakeError> {
         let Some(folder) = &self.local else {
             return Ok(());
         };
-        let file = folder.join(path.as_ref());
+        let (folder, path_text) = (Arc::clone(folder), path.to_string());
         let flushed = tokio::task::spawn_blocking(move || {
-            std::fs::File::open(&file)?.sync_all()?;
-            file.parent()
-                .map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+            let file = folder.join(path_text);
+            let within = |at: &&std::path::Path| at.starts_with(&*folder);
+            file.ancestors()
+                .take_while(within)
+                .try_for_each(|at| std::fs::File::open(at)?.sync_all())
         });
         let flushed = flushed
             .await
@@ -207,8 +241,22 @@ pub(crate) fn store_error(
     }
 }
 
+/// What the vendors' own tools read from the environment. Other variables must not pass: a plain
+/// `TOKEN` or `REGION` would be taken for an option of the store.
+fn vendor_options() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(key, value)| {
+        let key = key.into_string().ok()?.to_ascii_lowercase();
+        let vendors = ["aws_", "google_", "azure_"];
+        let known = vendors.iter().any(|vendor| key.starts_with(vendor));
+        known.then(|| Some((key, value.into_string().ok()?)))?
+    })
+}
+
 /// Full path of an object below a stream's folder.
 pub(crate) fn object_path(stream: &StreamName, name: &str) -> Path {
     // object_store escapes nothing in `from_iter` segments that names of ours can hold
     Path::from_iter(std::iter::once(stream.as_str()).chain(name.split('/')))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 )]
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt64Array, new_null_array};
@@ -14,10 +15,16 @@ use arrow::compute::kernels::cmp::lt;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection, RowSelector};
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderOptions, RowFilter, RowSelection, RowSelector,
+};
+use parquet::arrow::async_reader::{
+    ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
@@ -46,8 +53,12 @@ pub struct SegmentRead {
     pub batch_rows: usize,
 }
 
+type Builder = ParquetRecordBatchStreamBuilder<ParquetObjectReader>;
+
 impl Lake {
-    /// Streams the rows of a segment. Dropping the stream stops reading.
+    /// Streams the rows of a segment. Dropping the stream stops reading. Pages that can hold no
+    /// stamp of the window are not fetched, and of columns that are no key columns only the pages
+    /// that hold a row with accepted keys.
     pub async fn read_segment(
         &self,
         stream: &StreamName,
@@ -55,62 +66,101 @@ impl Lake {
         read: SegmentRead,
     ) -> Result<BoxStream<'static, Result<RecordBatch, LakeError>>, LakeError> {
         let path = object_path(stream, &meta.name);
-        let name = path.to_string();
-        let reader = ParquetObjectReader::new(Arc::clone(&self.store), path)
+        let name: Arc<str> = path.as_ref().into();
+        let reader = ParquetObjectReader::new(Arc::clone(&self.store), path.clone())
             .with_file_size(meta.bytes)
             .with_preload_column_index(true)
             .with_preload_offset_index(true);
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let failed = {
-            let name = name.clone();
-            move |source| LakeError::Parquet {
-                action: "read",
-                path: name.clone(),
-                source,
-            }
+        let builder = Builder::new_with_options(reader, options);
+        let builder = match checked(&name, AssertUnwindSafe(builder).catch_unwind().await) {
+            Ok(builder) => builder,
+            Err(error) => return Err(self.wrong_size(&path, meta).await.unwrap_or(error)),
         };
-        let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options);
-        let builder = builder.await.map_err(&failed)?;
-        let present = |name: &&str| builder.schema().column_with_name(name).is_some();
-        let names: Vec<&str> = read
-            .columns
-            .fields()
-            .iter()
-            .map(|f| f.name().as_str())
-            .filter(present)
-            .collect();
-        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-        let selection = select_pages(builder.metadata(), &read.hlc);
-        let batches = builder
-            .with_projection(mask)
-            .with_row_selection(selection)
-            .with_batch_size(read.batch_rows)
-            .build()
-            .map_err(&failed)?;
-        let trimmed = batches.map_err(failed.clone()).map(move |batch| {
-            let trimmed = read.trim(batch?);
-            trimmed.map_err(|error| failed(ParquetError::from(error)))
+        let batches = read.plan(builder).map_err(|source| failed(&name, source))?;
+        let batches = AssertUnwindSafe(batches).catch_unwind().then(move |batch| {
+            let trimmed = checked(&name, batch).and_then(|batch| {
+                let trimmed = read.trim(&batch);
+                trimmed.map_err(|error| failed(&name, ParquetError::from(error)))
+            });
+            // decoding waits for nothing while a row group is at hand: let others run
+            tokio::task::yield_now().map(|()| trimmed)
         });
-        let kept = trimmed.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
-        Ok(kept.boxed())
+        let some_rows = |batch: &Result<RecordBatch, LakeError>| {
+            let empty = batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
+            futures::future::ready(!empty)
+        };
+        Ok(batches.filter(some_rows).boxed())
+    }
+
+    /// Tells a file that was cut off from a store that does not answer.
+    async fn wrong_size(&self, path: &Path, meta: &SegmentMeta) -> Option<LakeError> {
+        let size = self.store.head(path).await.ok()?.size;
+        (size != meta.bytes).then(|| LakeError::Damaged {
+            path: path.to_string(),
+            reason: format!("it has {size} bytes and its commit says {}", meta.bytes),
+        })
+    }
+}
+
+fn failed(path: &str, source: ParquetError) -> LakeError {
+    LakeError::Parquet {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The Parquet reader may panic over bytes that no writer made.
+fn checked<T>(
+    path: &str,
+    outcome: std::thread::Result<Result<T, ParquetError>>,
+) -> Result<T, LakeError> {
+    match outcome {
+        Ok(outcome) => outcome.map_err(|source| failed(path, source)),
+        Err(_) => Err(LakeError::Damaged {
+            path: path.to_owned(),
+            reason: "the Parquet reader gave up on it".to_owned(),
+        }),
     }
 }
 
 impl SegmentRead {
+    /// What to decode of the file, and in which order.
+    fn plan(
+        &self,
+        builder: Builder,
+    ) -> Result<ParquetRecordBatchStream<ParquetObjectReader>, ParquetError> {
+        let all = self.columns.fields().iter();
+        let mask = roots(&builder, all.map(|field| field.name().as_str()));
+        let selection = select_pages(builder.metadata(), &self.hlc);
+        let mut builder = builder;
+        if !self.keys.is_empty() {
+            let keys = self.keys.clone();
+            let key_mask = roots(&builder, keys.columns());
+            let passes = ArrowPredicateFn::new(key_mask, move |batch| keys.mask(&batch));
+            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(passes)]));
+        }
+        builder
+            .with_projection(mask)
+            .with_row_selection(selection)
+            .with_batch_size(self.batch_rows)
+            .build()
+    }
+
     /// The exact rows and columns of a batch as read.
-    fn trim(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let batch = self.conform(&batch)?;
+    fn trim(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let batch = self.conform(batch)?;
         let hlcs = stamps(&batch);
         let from = hlcs.partition_point(|hlc| *hlc < self.hlc.start.0);
         let to = hlcs.partition_point(|hlc| *hlc < self.hlc.end.0);
         let batch = batch.slice(from, to.saturating_sub(from));
-        let batch = match self.before {
+        match self.before {
             Some(before) if offsets(&batch).iter().any(|offset| *offset >= before.0) => {
-                filter_record_batch(&batch, &below(&batch, before)?)?
+                filter_record_batch(&batch, &below(&batch, before)?)
             }
-            _ => batch,
-        };
-        self.keys.filter(&batch)
+            _ => Ok(batch),
+        }
     }
 
     fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
@@ -120,6 +170,12 @@ impl SegmentRead {
         });
         RecordBatch::try_new(Arc::clone(&self.columns), columns.collect())
     }
+}
+
+/// The columns of these names that the file has. By index, because names may hold dots.
+fn roots<'a>(builder: &Builder, names: impl Iterator<Item = &'a str>) -> ProjectionMask {
+    let indices = names.filter_map(|name| builder.schema().index_of(name).ok());
+    ProjectionMask::roots(builder.parquet_schema(), indices)
 }
 
 fn below(batch: &RecordBatch, before: Offset) -> Result<BooleanArray, ArrowError> {

@@ -116,7 +116,7 @@ fn segment_name(partition: PartitionId, first: Key, root: Digest) -> Result<Stri
     ))
 }
 
-fn offset_range(slices: &[RecordBatch]) -> (Offset, Offset) {
+pub(super) fn offset_range(slices: &[RecordBatch]) -> (Offset, Offset) {
     let all = || {
         slices
             .iter()
