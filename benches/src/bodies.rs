@@ -80,7 +80,7 @@ fn texts(trades: &RecordBatch) -> anyhow::Result<Vec<Vec<String>>> {
             let column = if i == 2 {
                 arrow::compute::cast(column, &arrow::datatypes::DataType::Int64)?
             } else {
-                column.clone()
+                std::sync::Arc::clone(column)
             };
             let format = ArrayFormatter::try_new(&column, &options)?;
             Ok((0..trades.num_rows())
@@ -95,11 +95,9 @@ fn rows(
     mut line: impl FnMut([&str; 7]) -> String,
 ) -> anyhow::Result<Vec<u8>> {
     let texts = texts(trades)?;
-    let mut out = String::new();
-    for row in 0..trades.num_rows() {
-        out += &line(std::array::from_fn(|column| texts[column][row].as_str()));
-    }
-    Ok(out.into_bytes())
+    let row = |row: usize| std::array::from_fn(|column| texts[column][row].as_str());
+    let lines: String = (0..trades.num_rows()).map(|r| line(row(r))).collect();
+    Ok(lines.into_bytes())
 }
 
 fn ndjson(trades: &RecordBatch) -> anyhow::Result<Vec<u8>> {

@@ -99,11 +99,7 @@ impl Weights {
     fn of(rows: &RecordBatch) -> Self {
         let width = |column: &ArrayRef| column.data_type().primitive_width().unwrap_or(4);
         let fixed: usize = rows.columns().iter().map(width).sum();
-        let lengths: Vec<_> = rows
-            .columns()
-            .iter()
-            .filter_map(|c| text_lengths(c))
-            .collect();
+        let lengths: Vec<_> = rows.columns().iter().filter_map(text_lengths).collect();
         let longest = |lengths: &(Vec<usize>, _)| lengths.0.iter().copied().max().unwrap_or(0);
         let most = fixed + lengths.iter().map(longest).sum::<usize>();
         if most * MAX_FRAME_ROWS as usize <= MAX_PART_BYTES {

@@ -85,7 +85,7 @@ pub enum IngestError {
         at: TopicPartition,
         /// Why.
         #[source]
-        source: LogError,
+        source: Box<LogError>,
     },
     /// Records between the newest commit and the log's start are gone.
     #[error(
@@ -109,7 +109,7 @@ pub enum IngestError {
         partition: PartitionId,
         /// Why.
         #[source]
-        source: LakeError,
+        source: Box<LakeError>,
     },
     /// A frame cannot be made.
     #[error("cannot make a frame for {} partition {}", at.topic, at.partition)]
@@ -168,7 +168,8 @@ impl IngestError {
             | Self::Opening(_)
             | Self::Indeterminate
             | Self::AheadOfAppendTime { .. } => ErrorKind::Unavailable,
-            Self::ControlTopic(source) | Self::Log { source, .. } => source.kind(),
+            Self::ControlTopic(source) => source.kind(),
+            Self::Log { source, .. } => source.kind(),
             Self::Commits { source, .. } => source.kind(),
             Self::Lost { .. } => ErrorKind::Data,
             Self::NotOpened { .. } | Self::Fenced(_) => ErrorKind::Fenced,

@@ -170,7 +170,10 @@ pub(crate) async fn patient<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Polls the log until it is as wanted.
-pub(crate) async fn eventually<F: Future<Output = bool>>(wanted: impl Fn() -> F) {
+pub(crate) async fn eventually<F>(wanted: impl Fn() -> F + Send + Sync)
+where
+    F: Future<Output = bool> + Send,
+{
     patient(async {
         while !wanted().await {
             sleep(Duration::from_millis(2)).await;

@@ -2,12 +2,23 @@
 //! store: those that TOURBILLON_KAFKA and TOURBILLON_STORE name (tests/cluster/servers.py starts
 //! some), else skipped.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::zombie_processes,
+    reason = "tests of real processes wait in real time, tell what they see and reap on drop"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::time::{Duration, SystemTime};
 
-use support::{Service, assert_ordered, eventually, get, rows, shared, succeeds};
+use support::{
+    Service, assert_each_once, assert_ordered, counted, eventually, rows, shared, succeeds,
+    tourbillon, trades_csv,
+};
 
 /// Three roles on topics and a prefix of their own.
 struct Cluster {
@@ -53,17 +64,6 @@ impl Cluster {
         })
     }
 
-    fn counted(&self, stream: &str, field: &str) -> u64 {
-        let (_, body) = get(&format!(
-            "{}/v1/streams/{stream}/partitions",
-            self.query.url
-        ))
-        .unwrap();
-        let told: serde_json::Value = serde_json::from_str(&body).unwrap();
-        let of = |partition: &serde_json::Value| partition[field].as_u64().unwrap();
-        told["partitions"].as_array().unwrap().iter().map(of).sum()
-    }
-
     /// Stops everything in order and verifies what is stored.
     fn finish(self) {
         assert!(self.gateway.terminate().success());
@@ -98,89 +98,60 @@ fn real_ticks_go_through_three_processes() {
     assert_ordered(&rows(&cluster.query.url, "trades", 78_638));
     succeeds(&load);
     eventually("repeat recognised", Duration::from_secs(20), || {
-        cluster.counted("trades", "duplicate_rows") == 78_638
+        counted(&cluster.query.url, "trades", "duplicate_rows") == 78_638
     });
     rows(&cluster.query.url, "trades", 78_638);
     eventually("all sealed", Duration::from_secs(60), || {
-        cluster.counted("trades", "sealed_rows") == 78_638
+        counted(&cluster.query.url, "trades", "sealed_rows") == 78_638
     });
     cluster.finish();
 }
 
 #[test]
 fn a_gateway_killed_in_the_middle_of_a_load_loses_and_doubles_nothing() {
+    const ROWS: u64 = 40_000;
     let Some(cluster) = Cluster::start() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.csv");
-    let mut csv = String::from("venue,symbol,ts_event,price,size,seq\n");
-    for i in 0..40_000 {
-        csv += &format!(
-            "XT,S{},{},{}.25,1,{i}\n",
-            i % 7,
-            1_700_000_000_000_000_000_i64 + i,
-            i % 100
-        );
-    }
-    std::fs::write(&file, csv).unwrap();
+    std::fs::write(&file, trades_csv(ROWS)).unwrap();
+    let load = |url: &str| {
+        let file = file.to_str().unwrap().to_owned();
+        let given = [
+            "load",
+            &file,
+            "--stream",
+            "trades",
+            "--url",
+            url,
+            "--batch-rows",
+            "500",
+            "--retry-for",
+            "1s",
+        ];
+        given.map(str::to_owned)
+    };
+    let loading = {
+        let args = load(&cluster.gateway.url);
+        std::thread::spawn(move || tourbillon(&args.each_ref().map(String::as_str)))
+    };
     let Cluster {
         gateway,
         worker,
         query,
         args,
     } = cluster;
-    let url = gateway.url.clone();
-    let file = file.to_str().unwrap().to_owned();
-    let loading = {
-        let file = file.clone();
-        std::thread::spawn(move || {
-            support::tourbillon(&[
-                "load",
-                &file,
-                "--stream",
-                "trades",
-                "--url",
-                &url,
-                "--batch-rows",
-                "500",
-                "--retry-for",
-                "1s",
-            ])
-        })
-    };
-    let partitions = format!("{}/v1/streams/trades/partitions", query.url);
     eventually("far enough", Duration::from_secs(30), || {
-        let (_, body) = get(&partitions).unwrap();
-        let told: serde_json::Value = serde_json::from_str(&body).unwrap();
-        told["partitions"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|p| p["accepted_rows"].as_u64().unwrap())
-            .sum::<u64>()
-            > 5_000
+        counted(&query.url, "trades", "accepted_rows") > 5_000
     });
     gateway.kill();
     loading.join().unwrap();
     let mut again = vec!["ingest", "--gateway-name", "gw"];
     again.extend(args.iter().map(String::as_str));
     let gateway = Service::ready(&again);
-    succeeds(&[
-        "load",
-        &file,
-        "--stream",
-        "trades",
-        "--url",
-        &gateway.url,
-        "--batch-rows",
-        "500",
-    ]);
-    let all = rows(&query.url, "trades", 40_000);
-    assert_ordered(&all);
-    let mut seqs: Vec<u64> = all.iter().map(|row| row["seq"].as_u64().unwrap()).collect();
-    seqs.sort_unstable();
-    assert!(seqs.into_iter().eq(0..40_000), "each row once");
+    succeeds(&load(&gateway.url).each_ref().map(String::as_str));
+    assert_each_once(&rows(&query.url, "trades", 40_000), ROWS);
     Cluster {
         gateway,
         worker,

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::{Service, eventually, get, succeeds, text, tourbillon};
+use crate::support::{Service, counted, eventually, put, succeeds, text, tourbillon};
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -25,7 +25,7 @@ fn one_flipped_byte_is_found_and_named() {
     let service = Service::ready(&["standalone", "--data", data_text]);
     let url = format!("{}/v1/streams/ticks", service.url);
     let stream = serde_json::json!({"columns": [{"name": "symbol", "type": "string"}, {"name": "n", "type": "int64"}], "key": ["symbol"], "partitions": 2, "window": "200ms"});
-    assert_eq!(crate::support::put(&url, &stream).0, 200);
+    assert_eq!(put(&url, &stream).0, 200);
     let file = folder.path().join("t.csv");
     let csv: String = (0..2000).map(|n| format!("s{},{n}\n", n % 9)).collect();
     std::fs::write(&file, format!("symbol,n\n{csv}")).unwrap();
@@ -40,15 +40,7 @@ fn one_flipped_byte_is_found_and_named() {
         "100",
     ]);
     eventually("all sealed", Duration::from_secs(20), || {
-        let (_, body) = get(&format!("{url}/partitions")).unwrap();
-        let told: serde_json::Value = serde_json::from_str(&body).unwrap();
-        told["partitions"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|p| p["sealed_rows"].as_u64().unwrap())
-            .sum::<u64>()
-            == 2000
+        counted(&service.url, "ticks", "sealed_rows") == 2000
     });
     assert!(service.terminate().success());
     let told = succeeds(&["verify", "--data", data_text, "--stream", "ticks"]);

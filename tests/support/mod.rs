@@ -11,24 +11,34 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_tourbillon");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tourbillon");
 
 /// How long a process may take to listen, and to be ready.
 const START: Duration = Duration::from_secs(60);
 
+/// A run of the binary that takes nothing from the environment but the store's credentials.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars() {
+        if name.starts_with("TOURBILLON_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// A service of this project, killed when dropped.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Service {
     /// Starts `tourbillon ARGS --listen 127.0.0.1:0` and waits until it listens.
-    pub fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child = binary()
             .args(args)
             .args(["--listen", "127.0.0.1:0"])
-            .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -58,30 +68,30 @@ impl Service {
     }
 
     /// Starts and waits until it is ready.
-    pub fn ready(args: &[&str]) -> Self {
+    pub(crate) fn ready(args: &[&str]) -> Self {
         let service = Self::start(args);
         service.until_ready();
         service
     }
 
-    pub fn until_ready(&self) {
+    pub(crate) fn until_ready(&self) {
         eventually("ready", START, || {
             get(&format!("{}/readyz", self.url)).is_ok_and(|(code, _)| code == 200)
         });
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// kill -9.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
     }
 
     /// SIGTERM, and how it ended.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub(crate) fn terminate(mut self) -> ExitStatus {
         signal(self.pid(), "TERM");
         let until = Instant::now() + Duration::from_secs(60);
         loop {
@@ -102,7 +112,7 @@ impl Drop for Service {
 }
 
 /// Sends a signal to a process.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
         .status();
@@ -110,8 +120,8 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// Runs the binary to its end.
-pub fn tourbillon(args: &[&str]) -> Output {
-    let output = Command::new(BINARY)
+pub(crate) fn tourbillon(args: &[&str]) -> Output {
+    let output = binary()
         .args(args)
         .stdin(Stdio::null())
         .output()
@@ -126,18 +136,18 @@ pub fn tourbillon(args: &[&str]) -> Output {
 }
 
 /// Runs the binary and expects success; its standard output.
-pub fn succeeds(args: &[&str]) -> String {
+pub(crate) fn succeeds(args: &[&str]) -> String {
     let output = tourbillon(args);
     assert!(output.status.success(), "exit {:?}", output.status.code());
     text(&output.stdout)
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Polls until `holds`, or fails.
-pub fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + patience;
     while !holds() {
         assert!(Instant::now() < until, "not {what} within {patience:?}");
@@ -146,7 +156,7 @@ pub fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> boo
 }
 
 /// One request on a connection of its own: status and body.
-pub fn get(url: &str) -> std::io::Result<(u16, String)> {
+pub(crate) fn get(url: &str) -> std::io::Result<(u16, String)> {
     runtime().block_on(async {
         let answer = client()
             .get(url)
@@ -159,7 +169,7 @@ pub fn get(url: &str) -> std::io::Result<(u16, String)> {
 }
 
 /// A request with a body: status and body of the answer.
-pub fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
+pub(crate) fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
     runtime().block_on(async {
         let mut request = client().post(url).body(body);
         for (name, value) in headers {
@@ -174,7 +184,7 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String)
 }
 
 /// PUT of a JSON document.
-pub fn put(url: &str, document: &Value) -> (u16, String) {
+pub(crate) fn put(url: &str, document: &Value) -> (u16, String) {
     runtime().block_on(async {
         let request = client().put(url).body(document.to_string());
         let answer = request.send().await.expect("the service answers");
@@ -201,7 +211,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// All final rows of a stream as JSON objects, waiting until there are `expected`.
-pub fn rows(url: &str, stream: &str, expected: usize) -> Vec<Value> {
+pub(crate) fn rows(url: &str, stream: &str, expected: usize) -> Vec<Value> {
     let mut rows = Vec::new();
     let until = Instant::now() + Duration::from_secs(30);
     while Instant::now() < until {
@@ -222,8 +232,40 @@ pub fn rows(url: &str, stream: &str, expected: usize) -> Vec<Value> {
     rows
 }
 
+/// A number of `/partitions`, summed over the partitions of a stream.
+pub(crate) fn counted(url: &str, stream: &str, field: &str) -> u64 {
+    let (_, body) = get(&format!("{url}/v1/streams/{stream}/partitions")).expect("an answer");
+    let told: Value = serde_json::from_str(&body).expect("JSON");
+    let partitions = told["partitions"].as_array().expect("partitions");
+    partitions
+        .iter()
+        .map(|p| p[field].as_u64().expect("a number"))
+        .sum()
+}
+
+/// A CSV of trades whose `seq` numbers the rows.
+pub(crate) fn trades_csv(rows: u64) -> String {
+    let mut csv = String::from("venue,symbol,ts_event,price,size,seq\n");
+    for i in 0..rows {
+        let (symbol, event) = (i % 7, 1_700_000_000_000_000_000 + i);
+        csv += &format!("XT,S{symbol},{event},{}.25,1,{i}\n", i % 100);
+    }
+    csv
+}
+
+/// Fails unless `seq` has each number below `rows` once, in rows of strict order.
+pub(crate) fn assert_each_once(found: &[Value], rows: u64) {
+    assert_ordered(found);
+    let mut seqs: Vec<u64> = found
+        .iter()
+        .map(|row| row["seq"].as_u64().expect("seq"))
+        .collect();
+    seqs.sort_unstable();
+    assert!(seqs.into_iter().eq(0..rows), "each row once");
+}
+
 /// Fails unless (hlc, writer) strictly increases.
-pub fn assert_ordered(rows: &[Value]) {
+pub(crate) fn assert_ordered(rows: &[Value]) {
     let key = |row: &Value| {
         (
             row["hlc"].as_str().expect("hlc").to_owned(),
@@ -234,7 +276,7 @@ pub fn assert_ordered(rows: &[Value]) {
 }
 
 /// A file of the real ticks, or the reason why a test is skipped.
-pub fn shared(name: &str) -> Option<PathBuf> {
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../shared/data")
         .join(name);

@@ -76,7 +76,7 @@ async fn print(answer: reqwest::Response, header: &mut bool) -> anyhow::Result<R
         .is_some_and(|kind| kind == "text/csv");
     let mut skipping = csv && !*header;
     let mut bytes = answer.bytes_stream();
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::stdout();
     while let Some(chunk) = bytes.next().await {
         let chunk = chunk.context("the answer broke off")?;
         let mut rows = &chunk[..];

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: WindowArgs) -> anyhow::Result<Outcome> {
     };
     let complete = header("tourbillon-complete-through");
     let is_final = header("tourbillon-final") == "true";
-    let mut sink: Box<dyn Write> = match &args.output {
+    let mut sink: Box<dyn Write + Send> = match &args.output {
         Some(path) => Box::new(
             std::fs::File::create(path)
                 .with_context(|| format!("cannot write {}", path.display()))?,

@@ -42,77 +42,29 @@ impl Source {
         stream: &StreamColumns,
         batch_rows: usize,
     ) -> anyhow::Result<Self> {
-        let context = || format!("cannot read {}", path.display());
-        let format = args.format.map_or_else(|| format_of(path), Ok)?;
-        let file = File::open(path).with_context(context)?;
-        let total = file.metadata().with_context(context)?.len().max(1);
-        let read = Arc::new(AtomicU64::new(0));
-        let (fields, batches, total): (_, Batches, _) = match format {
-            FileFormat::Parquet => {
-                let builder =
-                    ParquetRecordBatchReaderBuilder::try_new(file).with_context(context)?;
-                let fields: Vec<_> = builder
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|f| f.name().clone())
-                    .collect();
-                let wanted = Mapping::new(args, stream, Some(&fields))?.fields();
-                let mask = ProjectionMask::columns(
-                    builder.parquet_schema(),
-                    wanted.iter().map(String::as_str),
-                );
-                let rows =
-                    u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-                let reader = builder
-                    .with_projection(mask)
-                    .with_batch_size(batch_rows)
-                    .build()
-                    .with_context(context)?;
-                (
-                    Some(fields),
-                    Box::new(counted(reader, Arc::clone(&read))),
-                    rows,
-                )
-            }
-            FileFormat::Csv => {
-                let rows = CsvRows::open(
-                    decompressed(file, Arc::clone(&read)).with_context(context)?,
-                    batch_rows,
-                )
-                .with_context(context)?;
-                let fields = rows.fields().to_vec();
-                let wanted = Mapping::new(args, stream, Some(&fields))?.fields();
-                (Some(fields), Box::new(rows.only(&wanted)), total)
-            }
-            FileFormat::Ndjson => {
-                let wanted = Mapping::new(args, stream, None)?.fields();
-                let lines = decompressed(file, Arc::clone(&read)).with_context(context)?;
-                (
-                    None,
-                    Box::new(NdjsonRows::new(lines, wanted, batch_rows)),
-                    total,
-                )
-            }
-        };
+        let opened = Opened::new(path, args, stream, batch_rows);
+        let opened = opened.with_context(|| format!("cannot read {}", path.display()))?;
         let (sender, rows) = mpsc::channel(AHEAD);
         let name = path.display().to_string();
-        std::thread::Builder::new()
-            .name("load-reader".into())
-            .spawn(move || {
-                for batch in batches {
-                    let position = read.load(Ordering::Relaxed);
-                    let batch = batch.with_context(|| format!("cannot read {name}"));
-                    let over = batch.is_err();
-                    if sender
-                        .blocking_send(batch.map(|batch| (batch, position)))
-                        .is_err()
-                        || over
-                    {
-                        return;
-                    }
+        let Opened {
+            fields,
+            batches,
+            total,
+            read,
+        } = opened;
+        let ahead = move || {
+            for batch in batches {
+                let position = read.load(Ordering::Relaxed);
+                let batch = batch.with_context(|| format!("cannot read {name}"));
+                let over = batch.is_err();
+                let batch = batch.map(|batch| (batch, position));
+                if sender.blocking_send(batch).is_err() || over {
+                    return;
                 }
-            })?;
+            }
+        };
+        let thread = std::thread::Builder::new().name("load-reader".into());
+        thread.spawn(ahead)?;
         Ok(Self {
             fields,
             rows,
@@ -148,6 +100,73 @@ impl Source {
         let (batch, position) = next?;
         self.position = position;
         Ok(Some(batch))
+    }
+}
+
+/// A file whose rows are about to be read.
+struct Opened {
+    fields: Option<Vec<String>>,
+    batches: Batches,
+    total: u64,
+    read: Arc<AtomicU64>,
+}
+
+impl Opened {
+    fn new(
+        path: &Path,
+        args: &FileArgs,
+        stream: &StreamColumns,
+        batch_rows: usize,
+    ) -> anyhow::Result<Self> {
+        let format = args.format.map_or_else(|| format_of(path), Ok)?;
+        let file = File::open(path)?;
+        let total = file.metadata()?.len().max(1);
+        let read = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&read);
+        let wanted = |fields: Option<&[String]>| -> anyhow::Result<Vec<String>> {
+            Ok(Mapping::new(args, stream, fields)?.fields())
+        };
+        match format {
+            FileFormat::Parquet => {
+                let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+                let fields = builder.schema().fields().iter();
+                let fields: Vec<_> = fields.map(|field| field.name().clone()).collect();
+                let wanted = wanted(Some(&fields))?;
+                let wanted = wanted.iter().map(String::as_str);
+                let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
+                let total = builder.metadata().file_metadata().num_rows();
+                let total = u64::try_from(total).unwrap_or(0);
+                let reader = builder.with_projection(mask).with_batch_size(batch_rows);
+                let batches = Box::new(counted(reader.build()?, counter));
+                Ok(Self {
+                    fields: Some(fields),
+                    batches,
+                    total,
+                    read,
+                })
+            }
+            FileFormat::Csv => {
+                let rows = CsvRows::open(decompressed(file, counter)?, batch_rows)?;
+                let fields = rows.fields().to_vec();
+                let batches = Box::new(rows.only(&wanted(Some(&fields))?));
+                Ok(Self {
+                    fields: Some(fields),
+                    batches,
+                    total,
+                    read,
+                })
+            }
+            FileFormat::Ndjson => {
+                let lines = decompressed(file, counter)?;
+                let batches = Box::new(NdjsonRows::new(lines, wanted(None)?, batch_rows));
+                Ok(Self {
+                    fields: None,
+                    batches,
+                    total,
+                    read,
+                })
+            }
+        }
     }
 }
 

@@ -24,7 +24,8 @@ async fn rows_reach_the_log_in_request_order_across_partitions() {
         expected.extend((0..rows as i64).map(|n| (first.0 + n, n, format!("s{}", n % 17))));
         for (partition, offset) in receipt.positions {
             let records = rig.records(partition.0).await;
-            let (header, _) = FrameHeader::decode(&records[offset.0 as usize].payload).unwrap();
+            let (header, _) =
+                FrameHeader::decode(&records[usize::try_from(offset.0).unwrap()].payload).unwrap();
             assert_eq!(header.kind, FrameKind::Data);
         }
     }

@@ -189,6 +189,7 @@ fn empty_bodies_are_no_rows() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_bad_value_is_named_by_row_and_column() {
     let cases = [
         (r#"{"text":"a"}"#, Some("at"), "is required"),
@@ -545,7 +546,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         for format in [Format::NdJson, Format::Json, Format::Csv, Format::ArrowStream] {
-            let _ = parse_rows(format, &every_type(), &Bytes::from(body.clone()), OnError::Skip);
+            drop(parse_rows(format, &every_type(), &Bytes::from(body.clone()), OnError::Skip));
         }
     }
 }
@@ -561,12 +562,12 @@ fn every_prefix_of_a_body_is_answered() {
     ] {
         for end in 0..=body.len() {
             for on_error in [OnError::Skip, OnError::Refuse] {
-                let _ = parse_rows(
+                drop(parse_rows(
                     format,
                     &every_type(),
                     &Bytes::copy_from_slice(&body.as_bytes()[..end]),
                     on_error,
-                );
+                ));
             }
         }
     }
@@ -619,6 +620,7 @@ fn one(name: &str, column: ArrayRef) -> (Vec<String>, Vec<u64>) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn arrow_columns_convert_without_loss_or_name_the_row() {
     let decimals = |values: Vec<i128>, precision, scale| {
         let array = Decimal128Array::from(values);
@@ -844,7 +846,7 @@ fn damaged_arrow_streams_are_answered() {
     for body in bodies {
         assert!(parse(body.clone()).is_ok());
         for end in 0..body.len() - 8 {
-            let _ = parse(body[..end].to_vec());
+            drop(parse(body[..end].to_vec()));
         }
         for _ in 0..2000 {
             let mut body = body.clone();
@@ -852,7 +854,7 @@ fn damaged_arrow_streams_are_answered() {
                 let at = rng.random_range(0..body.len());
                 body[at] = rng.random();
             }
-            let _ = parse(body);
+            drop(parse(body));
         }
     }
 }

@@ -71,7 +71,7 @@ async fn fence(env: &Environment, writer: WriterId) -> Result<(), IngestError> {
             let failed = |source| IngestError::Log {
                 step: "fence a writer in",
                 at: at.clone(),
-                source,
+                source: Box::new(source),
             };
             env.log
                 .enqueue(&at, frame)

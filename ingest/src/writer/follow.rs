@@ -29,7 +29,7 @@ impl HeaderFollower {
         let newest = newest.map_err(|source| IngestError::Commits {
             stream,
             partition,
-            source,
+            source: Box::new(source),
         })?;
         let machine = newest.map_or_else(
             || PartitionMachine::new(def.rules),
@@ -38,7 +38,7 @@ impl HeaderFollower {
         let failed = |source| IngestError::Log {
             step: "read",
             at: at.clone(),
-            source,
+            source: Box::new(source),
         };
         let (start, wanted) = (
             env.log.range(&at).await.map_err(failed)?.start,
@@ -67,7 +67,7 @@ impl HeaderFollower {
             let failed = |source| IngestError::Log {
                 step: "read",
                 at: self.at.clone(),
-                source,
+                source: Box::new(source),
             };
             for record in records.map_err(failed)? {
                 let header = FrameHeader::decode(&record.payload)

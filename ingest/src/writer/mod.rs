@@ -270,7 +270,7 @@ impl Writer {
         IngestError::Log {
             step,
             at: at.clone(),
-            source,
+            source: Box::new(source),
         }
     }
 }
