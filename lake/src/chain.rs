@@ -67,7 +67,8 @@ impl Chain {
         }
     }
 
-    fn path(&self, seq: u64) -> Path {
+    /// Where the commit numbered `seq` lies.
+    pub fn path(&self, seq: u64) -> Path {
         object_path(
             &self.stream,
             &format!("commit/p{}/{seq:0SEQ_DIGITS$}", self.partition),

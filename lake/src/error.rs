@@ -105,7 +105,8 @@ impl LakeError {
         matches!(
             self,
             Self::Store {
-                source: object_store::Error::AlreadyExists { .. },
+                source: object_store::Error::AlreadyExists { .. }
+                    | object_store::Error::Precondition { .. },
                 ..
             }
         )

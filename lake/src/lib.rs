@@ -1,5 +1,6 @@
 //! Segments and the commit chain on object storage. Knows nothing of logs or HTTP.
 
+mod blocking;
 pub mod chain;
 pub mod check_store;
 mod error;
@@ -11,6 +12,7 @@ mod sample;
 mod segment;
 mod store;
 
+pub use blocking::off_thread;
 pub use chain::{Appended, Chain, Link, same_content};
 pub use error::LakeError;
 pub use rejects::{decode_rejects, encode_rejects};

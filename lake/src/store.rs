@@ -16,9 +16,10 @@ use tourbillon_core::manifest::{RejectsMeta, SegmentMeta};
 use tourbillon_core::sealer::RejectedFrame;
 use url::Url;
 
+use crate::blocking::off_thread;
 use crate::error::LakeError;
 use crate::metrics;
-use crate::rejects::encode_rejects;
+use crate::rejects::{decode_rejects, encode_rejects};
 use crate::segment::verify::verify_segment;
 use crate::segment::write::EncodedSegment;
 
@@ -120,10 +121,7 @@ impl Lake {
             };
             let (name, described) = (path.to_string(), meta.clone());
             let verify = move || verify_segment(&name, &found, &described);
-            let sound = meta == segment.meta
-                || tokio::task::spawn_blocking(verify)
-                    .await
-                    .is_ok_and(|v| v.is_ok());
+            let sound = meta == segment.meta || off_thread(verify).await.is_ok_and(|v| v.is_ok());
             if sound {
                 self.flush(&path).await?;
                 return Ok(meta);
@@ -143,6 +141,21 @@ impl Lake {
             path: path.to_string(),
             reason: "a commit names it and it is absent".into(),
         })
+    }
+
+    /// Reads refused frames back.
+    pub async fn get_rejects(
+        &self,
+        stream: &StreamName,
+        meta: &RejectsMeta,
+    ) -> Result<Vec<RejectedFrame>, LakeError> {
+        let bytes = self.get_segment(stream, &meta.name).await?;
+        let path = object_path(stream, &meta.name).to_string();
+        if Digest::of(&bytes) != meta.file_hash {
+            let reason = "its bytes do not have the file_hash of its commit".into();
+            return Err(LakeError::Damaged { path, reason });
+        }
+        decode_rejects(&path, bytes)
     }
 
     /// Stores refused frames beside the data.

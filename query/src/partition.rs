@@ -221,6 +221,7 @@ impl PartitionTask {
             }
             tracing::warn!(error = text, topic, partition, "partition starts again");
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(RESTART_PAUSE) => {}
             }
@@ -256,8 +257,8 @@ impl PartitionTask {
         let mut polls = tokio::time::interval(CHAIN_POLL);
         loop {
             let records = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return Ok(()),
-                records = follower.read() => records.map_err(Failure::Follow)?,
                 _ = polls.tick() => {
                     while let Some(link) = chain.after_tip(&tip).await.map_err(Failure::Lake)? {
                         partition.committed(&link.commit);
@@ -265,6 +266,7 @@ impl PartitionTask {
                     }
                     continue;
                 }
+                records = follower.read() => records.map_err(Failure::Follow)?,
             };
             let mut runs = Vec::new();
             for record in &records {

@@ -65,6 +65,7 @@ impl QueryService {
             for def in view.streams.values() {
                 self.assign(def);
             }
+                biased;
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 changed = views.changed() => if changed.is_err() { return },

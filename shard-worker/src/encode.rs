@@ -6,7 +6,7 @@ use tourbillon_core::control::StreamDef;
 use tourbillon_core::ids::PartitionId;
 use tourbillon_core::replica::Codecs;
 use tourbillon_core::sealer::SegmentRows;
-use tourbillon_lake::{EncodedSegment, SegmentSpec, encode_segment};
+use tourbillon_lake::{EncodedSegment, SegmentSpec, encode_segment, off_thread};
 
 use crate::error::Cause;
 
@@ -16,7 +16,7 @@ pub(crate) async fn encode(
     partition: PartitionId,
     rows: SegmentRows,
 ) -> Result<EncodedSegment, Cause> {
-    let encoded = tokio::task::spawn_blocking(move || {
+    let encoded = off_thread(move || {
         let schema_version = rows.schema_version;
         let codec = def.codec(schema_version);
         let schema = codec.as_ref().map_or(def.schema(), |codec| codec.schema());

@@ -11,12 +11,19 @@ mod metrics;
 mod partition;
 mod progress;
 pub mod verify;
+#[cfg(test)]
+#[allow(dead_code, reason = "the query crate's tests use it too")]
+mod rig;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use futures::FutureExt;
 use tokio_util::task::TaskTracker;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
@@ -29,7 +36,8 @@ pub use error::{Cause, WorkerError};
 use partition::PartitionJob;
 pub use progress::Progress;
 
-/// Pause before a partition that failed starts again: first, and at most.
+/// Pause before a partition that failed starts again: first, and at most. It doubles until a commit
+/// comes through.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// Settings of a worker.
@@ -130,6 +138,7 @@ impl Assigner {
     fn assign(&self, def: &Arc<StreamDef>) {
         let mine = |p: &u32| p % self.settings.shares.max(1) == self.settings.share;
         for partition in (0..def.partitions).filter(mine).map(PartitionId) {
+                biased;
             let at = TopicPartition {
                 topic: self.control.stream_topic(&def.name),
                 partition,
@@ -161,7 +170,14 @@ impl Assigner {
 async fn supervise(job: PartitionJob, stop: CancellationToken) {
     let mut pause = RESTART_PAUSE.0;
     loop {
-        let Err(error) = job.run(stop.clone()).await else {
+        let commits = job.progress.commits();
+        let outcome = AssertUnwindSafe(job.run(stop.clone())).catch_unwind().await;
+        let Ok(outcome) = outcome else {
+            tracing::error!(at = ?job.at, "partition halted: its task panicked");
+            job.progress.halt();
+            return;
+        };
+        let Err(error) = outcome else {
             return;
         };
         let text = error_chain(&error);
@@ -179,6 +195,10 @@ async fn supervise(job: PartitionJob, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(RESTART_PAUSE.1),
+        if job.progress.commits() > commits {
+            pause = RESTART_PAUSE.0;
+        }
         }
     }
 }
+            biased;

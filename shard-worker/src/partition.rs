@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::ids::{PartitionId, StreamName};
-use tourbillon_core::manifest::{ChainTip, Commit, CommitBody};
+use tourbillon_core::manifest::{ChainTip, Commit, CommitBody, SegmentMeta};
 use tourbillon_core::replica::Replica;
 use tourbillon_core::sealer::{CommitPlan, Sealer};
-use tourbillon_lake::{Appended, Chain, Lake};
+use tourbillon_lake::{Appended, Chain, EncodedSegment, Lake, LakeError};
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::follow::{Follower, as_record};
 use tourbillon_log::{Log, TopicPartition};
@@ -52,12 +52,18 @@ impl PartitionJob {
     /// Works until `stop`, finishing the upload in hand.
     pub(crate) async fn run(&self, stop: CancellationToken) -> Result<(), WorkerError> {
         let chain = Chain::new(&self.lake, &self.stream, self.partition);
+        let begun = self.begin().await?;
+        self.work(begun, stop).await
+    }
+
+    /// Where the newest commit left off.
+    async fn begin(&self) -> Result<(Replica, Sealer, ChainTip), WorkerError> {
         let newest = chain
             .newest()
             .await
             .map_err(|e| self.failed("read the commit chain", e))?;
         let rules = self.def.rules;
-        let (replica, sealer, tip) = match &newest {
+        Ok(match &newest {
             None => {
                 let sealer = Sealer::new(self.stream.clone(), self.partition, self.def.window_ns);
                 (Replica::new(rules), sealer, ChainTip::EMPTY)
@@ -65,9 +71,19 @@ impl PartitionJob {
             Some(link) => {
                 let body = &link.commit.body;
                 let sealer = Sealer::resume(self.stream.clone(), self.def.window_ns, body);
+                self.progress.resumed(body);
                 (Replica::resume(rules, body), sealer, link.tip)
             }
-        };
+        })
+    }
+
+    /// Works from a point of the log on, until `stop`.
+    pub(crate) async fn work(
+        &self,
+        (replica, sealer, tip): (Replica, Sealer, ChainTip),
+        stop: CancellationToken,
+    ) -> Result<(), WorkerError> {
+        let chain = Chain::new(&self.lake, &self.stream, self.partition);
         let control = self.control.clone();
         let follower = Follower::start(
             &*self.log,
@@ -95,6 +111,7 @@ impl PartitionJob {
         loop {
             let records = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
+                biased;
                 records = follower.read() => records,
             };
             for record in &records.map_err(|e| self.failed("read the log", e))? {
@@ -129,7 +146,6 @@ impl PartitionJob {
             .boxed();
         while let Some(body) = ready.next().await {
             let body = body?;
-            let (rows, segments) = (body.sealed_rows, body.segments.len());
             let commit = Commit::link(body, &tip, self.nonce.clone())
                 .map_err(|e| self.failed("make a commit", e))?;
             let appended = chain.append(&commit).await;
@@ -137,8 +153,8 @@ impl PartitionJob {
                 Appended::Mine(tip) => tip,
                 Appended::Adopted(link) => link.tip,
             };
-            metrics::committed(&self.at, segments);
-            self.progress.committed(&commit.body, rows);
+            metrics::committed(&self.at, commit.body.segments.len());
+            self.progress.committed(&commit.body);
         }
         Ok(())
     }
@@ -153,9 +169,9 @@ impl PartitionJob {
         for rows in plan.segments {
             let segment = encode(Arc::clone(&def), self.partition, rows).await;
             let segment = segment.map_err(|e| self.failed("encode a segment", e))?;
-            let stored = self.lake.put_segment(&self.stream, &segment).await;
-            stored.map_err(|e| self.failed("store a segment", e))?;
-            body.segments.push(segment.meta);
+            let stored = self.store(segment).await;
+            body.segments
+                .push(stored.map_err(|e| self.failed("store a segment", e))?);
         }
         if !plan.rejects.is_empty() {
             let stored = self

@@ -13,6 +13,7 @@ pub struct Progress {
     next_offset: AtomicU64,
     open_rows: AtomicU64,
     committed_rows: AtomicU64,
+    commits: AtomicU64,
     segments: AtomicU64,
     halted: AtomicBool,
     gauge: OpenRowsGauge,
@@ -32,6 +33,7 @@ impl Progress {
             next_offset: AtomicU64::new(0),
             open_rows: AtomicU64::new(0),
             committed_rows: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             halted: AtomicBool::new(false),
             gauge: OpenRowsGauge(crate::metrics::open_rows(at)),
@@ -46,8 +48,15 @@ impl Progress {
         self.gauge.0.set(open_rows as f64);
     }
 
-    pub(crate) fn committed(&self, body: &CommitBody, sealed_rows: u64) {
-        self.committed_rows.store(sealed_rows, Ordering::Relaxed);
+    /// The commit that this process goes on from.
+    pub(crate) fn resumed(&self, body: &CommitBody) {
+        self.committed_rows
+            .store(body.sealed_rows, Ordering::Relaxed);
+    }
+
+    pub(crate) fn committed(&self, body: &CommitBody) {
+        self.resumed(body);
+        self.commits.fetch_add(1, Ordering::Relaxed);
         self.segments
             .fetch_add(body.segments.len() as u64, Ordering::Relaxed);
     }
@@ -69,6 +78,11 @@ impl Progress {
     /// Rows in committed segments.
     pub fn committed_rows(&self) -> u64 {
         self.committed_rows.load(Ordering::Relaxed)
+    }
+
+    /// Commits that this process made sure of.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     /// Segments committed by this process.

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use tourbillon_core::control::StreamDef;
+use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::{Offset, PartitionId};
-use tourbillon_core::manifest::ChainTip;
+use tourbillon_core::manifest::{ChainTip, SegmentMeta};
 use tourbillon_core::replica::Replica;
 use tourbillon_core::sealer::{CommitPlan, Sealer};
-use tourbillon_lake::{Chain, Lake, encode_rejects, verify_segment};
+use tourbillon_lake::{
+    Chain, EncodedSegment, Lake, LakeError, encode_rejects, off_thread, same_content,
+    verify_segment,
+};
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::follow::{Follower, as_record};
 use tourbillon_log::{Log, TopicPartition};
@@ -20,7 +24,7 @@ use crate::error::{Cause, WorkerError};
 pub struct PartitionReport {
     /// Commits made again and compared.
     pub commits: u64,
-    /// Segments made again and compared, byte for byte.
+    /// Segments made again and compared.
     pub segments: u64,
     /// Rows in those segments.
     pub sealed_rows: u64,
@@ -96,6 +100,9 @@ impl Verifier {
                 }
             }
         }
+        if report.complete {
+            self.check_end(&chain, &tip, range.end, &mut report).await?;
+        }
         let counts = follower.replica().machine().counts();
         report.open_rows = sealer.open_rows();
         report.duplicate_rows = counts.duplicate;
@@ -118,7 +125,7 @@ impl Verifier {
             let link = chain.after_tip(&tip).await;
             let link = link.map_err(|e| self.failed("read the commit chain", e))?;
             let Some(link) = link else {
-                let cause = tourbillon_lake::LakeError::Damaged {
+                let cause = LakeError::Damaged {
                     path: chain.folder().to_string(),
                     reason: format!("no commit goes on from the log's first offset {log_start}"),
                 };
@@ -143,44 +150,114 @@ impl Verifier {
         report: &mut PartitionReport,
     ) -> Result<Option<ChainTip>, WorkerError> {
         let mut body = plan.body;
-        let found = match chain.after_tip(tip).await {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                report
-                    .differences
-                    .push(tourbillon_core::error::error_chain(&error));
-                return Ok(None);
-            }
+        let found = self.take(chain.after_tip(tip).await, report)?;
+        let Some(found) = found.flatten() else {
+            self.check_gap(chain, tip, report).await?;
+            return Ok(None);
         };
-        for rows in plan.segments {
+        let said = &found.commit.body;
+        for (i, rows) in plan.segments.into_iter().enumerate() {
             let made = encode(Arc::clone(&def), self.partition, rows).await;
             let made = made.map_err(|e| self.failed("encode a segment", e))?;
             report.segments += 1;
             report.sealed_rows += made.meta.rows;
-            match self.lake.get_segment(&self.def.name, &made.meta.name).await {
-                Ok(stored) if stored == made.bytes => {}
-                Ok(stored) => {
-                    let what = verify_segment(&made.meta.name, &stored, &made.meta);
-                    let what = what.err().map(|e| e.to_string());
-                    let what = what.unwrap_or_else(|| format!("{} differs", made.meta.name));
-                    report.differences.push(what);
-                }
-                Err(error) => report.differences.push(error.to_string()),
-            }
+            let said = said.segments.get(i).filter(|s| s.name == made.meta.name);
+            self.check_segment(&made, said.unwrap_or(&made.meta), report)
+                .await?;
             body.segments.push(made.meta);
         }
         if !plan.rejects.is_empty() {
-            body.rejects = Some(encode_rejects(self.partition, body.seq, &plan.rejects).0);
+            let (made, _) = encode_rejects(self.partition, body.seq, &plan.rejects);
+            let stored = self.lake.get_rejects(&self.def.name, &made).await;
+            self.take(stored, report)?;
+            body.rejects = Some(made);
         }
-        if body != found.commit.body {
-            report.differences.push(format!(
-                "commit {} of {} partition {} does not say what the log says",
-                body.seq, self.def.name, self.partition
-            ));
+        if !same_content(&body, said) {
+            let path = chain.path(body.seq);
+            let what = format!("commit {path} does not say what the log says");
+            report.differences.push(what);
         }
         report.commits += 1;
         Ok(Some(found.tip))
+    }
+
+    /// Compares a stored segment with the one made again. Another release may have encoded it: it
+    /// must be what its commit says, and hold the same rows.
+    async fn check_segment(
+        &self,
+        made: &EncodedSegment,
+        said: &SegmentMeta,
+        report: &mut PartitionReport,
+    ) -> Result<(), WorkerError> {
+        let stored = self.lake.get_segment(&self.def.name, &said.name).await;
+        let Some(stored) = self.take(stored, report)? else {
+            return Ok(());
+        };
+        if stored == made.bytes && *said == made.meta {
+            return Ok(());
+        }
+        let path = format!("{}/{}", self.def.name, said.name);
+        let said = SegmentMeta {
+            rows_root: made.meta.rows_root,
+            ..said.clone()
+        };
+        let verified = off_thread(move || verify_segment(&path, &stored, &said)).await;
+        let verified = verified.map_err(|e| self.failed("verify a segment", e))?;
+        self.take(verified, report)?;
+        Ok(())
+    }
+
+    /// A commit that is absent while later ones are there was lost.
+    async fn check_gap(
+        &self,
+        chain: &Chain,
+        tip: &ChainTip,
+        report: &mut PartitionReport,
+    ) -> Result<(), WorkerError> {
+        let newest = self.take(chain.newest_listed().await, report)?.flatten();
+        let absent = chain
+            .get(tip.next_seq)
+            .await
+            .is_ok_and(|found| found.is_none());
+        if absent && newest.is_some_and(|newest| newest > tip.next_seq) {
+            let path = chain.path(tip.next_seq);
+            let what = format!("commit {path} is absent and a later commit is there");
+            report.differences.push(what);
+        }
+        Ok(())
+    }
+
+    /// The chain must not go on with commits that the log does not ask for.
+    async fn check_end(
+        &self,
+        chain: &Chain,
+        tip: &ChainTip,
+        log_end: Offset,
+        report: &mut PartitionReport,
+    ) -> Result<(), WorkerError> {
+        let next = self.take(chain.after_tip(tip).await, report)?.flatten();
+        if next.is_some_and(|link| link.commit.body.next_offset <= log_end) {
+            let path = chain.path(tip.next_seq);
+            let what = format!("commit {path} is not one that the log asks for");
+            report.differences.push(what);
+        }
+        Ok(())
+    }
+
+    /// Damage is a difference; a store that does not answer ends the verification.
+    fn take<T>(
+        &self,
+        result: Result<T, LakeError>,
+        report: &mut PartitionReport,
+    ) -> Result<Option<T>, WorkerError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind() == ErrorKind::Data => {
+                report.differences.push(error_chain(&error));
+                Ok(None)
+            }
+            Err(error) => Err(self.failed("read the store", error)),
+        }
     }
 
     fn failed(&self, step: &'static str, cause: impl Into<Cause>) -> WorkerError {

@@ -138,6 +138,33 @@ async fn a_lost_answer_leaves_the_segment_ready_for_the_next_try() {
     assert_eq!(lake.put_segment(&stream(), &made).await.unwrap(), made.meta);
 }
 
+#[tokio::test]
+async fn sidecars_come_back_or_are_damaged() {
+    let frame = RejectedFrame {
+        offset: tourbillon_core::ids::Offset(7),
+        append_time_ns: 1,
+        reason: tourbillon_core::machine::Reason::Malformed,
+        payload: Bytes::from_static(b"frame"),
+    };
+    let (lake, frames) = (memory(), vec![frame]);
+    let meta = lake
+        .put_rejects(&stream(), PartitionId(0), 4, &frames)
+        .await
+        .unwrap();
+    assert_eq!(lake.get_rejects(&stream(), &meta).await.unwrap(), frames);
+    let other = RejectsMeta {
+        file_hash: Digest::ZERO,
+        ..meta
+    };
+    let error = lake.get_rejects(&stream(), &other).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("rejects/p0/00000000000000000004"),
+        "{error}"
+    );
+}
+
 #[test]
 fn only_vendors_variables_reach_the_store() {
     let keys: Vec<String> = vendor_options().map(|(key, _)| key).collect();
