@@ -396,6 +396,10 @@ pub(crate) struct VerifyArgs {
     pub(crate) store: Option<String>,
     #[command(flatten)]
     pub(crate) kafka_settings: KafkaArgs,
+    /// Compare with the heads of the chains noted in this file, and note today's if all is well.
+    /// Keep it where nobody who can write to the store can change it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) witness: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

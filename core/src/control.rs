@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::broken::{Rule, broken};
 use crate::frame::{BodyCodec, FrameError};
 use crate::hlc::Hlc;
 use crate::ids::{NameError, Offset, StreamName, WriterId};
@@ -70,6 +71,9 @@ pub enum ControlRecord {
         gateway: String,
         /// Tells this incarnation from others.
         nonce: String,
+        /// How long it may acknowledge after an ALIVE that it has read back, ns.
+        #[serde(default = "default_lease_ns")]
+        lease_ns: i64,
     },
     /// The writer lives.
     Alive {
@@ -104,6 +108,13 @@ impl ControlRecord {
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
+}
+
+/// Lease of a writer that does not say, ns.
+const DEFAULT_LEASE_NS: i64 = 2_000_000_000;
+
+fn default_lease_ns() -> i64 {
+    DEFAULT_LEASE_NS
 }
 
 /// Why a stream was refused.
@@ -321,6 +332,8 @@ pub struct WriterInfo {
     pub gateway: String,
     /// Nonce of its JOIN.
     pub nonce: String,
+    /// Its lease, ns.
+    pub lease_ns: i64,
     /// Where it is in its life.
     pub phase: WriterPhase,
     /// Its clock when it last spoke here.
@@ -357,12 +370,27 @@ impl ControlView {
 
     fn take(&mut self, offset: Offset, append_ns: i64, record: ControlRecord) -> bool {
         match record {
-            ControlRecord::Join { gateway, nonce } => self.join(offset, append_ns, gateway, nonce),
+            ControlRecord::Join {
+                gateway,
+                nonce,
+                lease_ns,
+            } => self.join(
+                offset,
+                WriterInfo {
+                    gateway,
+                    nonce,
+                    lease_ns,
+                    phase: WriterPhase::Joined,
+                    last_hlc: Hlc::MIN,
+                    last_append_ns: append_ns,
+                    last_alive_nonce: String::new(),
+                },
+            ),
             ControlRecord::Alive { writer, nonce, hlc } => {
                 let Some(info) = self.writers.get_mut(&writer) else {
                     return false;
                 };
-                if info.phase != WriterPhase::Joined {
+                if info.phase != WriterPhase::Joined && !broken(Rule::IntentEndsLease) {
                     return false;
                 }
                 info.last_hlc = info.last_hlc.max(hlc);
@@ -377,20 +405,9 @@ impl ControlView {
         }
     }
 
-    fn join(&mut self, offset: Offset, append_ns: i64, gateway: String, nonce: String) -> bool {
-        let Ok(id) = u32::try_from(offset.0) else {
-            return false;
-        };
-        let info = WriterInfo {
-            gateway,
-            nonce,
-            phase: WriterPhase::Joined,
-            last_hlc: Hlc::MIN,
-            last_append_ns: append_ns,
-            last_alive_nonce: String::new(),
-        };
-        self.writers.insert(WriterId(id), info);
-        true
+    fn join(&mut self, offset: Offset, info: WriterInfo) -> bool {
+        let id = u32::try_from(offset.0);
+        id.is_ok_and(|id| self.writers.insert(WriterId(id), info).is_none())
     }
 
     fn end(&mut self, writer: WriterId, phase: WriterPhase) -> bool {
@@ -505,6 +522,7 @@ mod tests {
         let join = ControlRecord::Join {
             gateway: "g".into(),
             nonce: "n".into(),
+            lease_ns: 7,
         };
         let intent = ControlRecord::FenceIntent { writer };
         let mut view = feed(&[join, alive("a"), intent, alive("b")]);

@@ -2,6 +2,7 @@
 //! manifests and the merge. Nothing here does I/O, reads a clock or draws a random number, so
 //! every process that is fed the same log prefix computes the same bytes.
 
+pub mod broken;
 pub mod clock;
 pub mod control;
 pub mod decimal;

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::broken::{Rule, broken};
 use crate::error::ErrorKind;
 use crate::frame::{BodyCodec, FrameError, FrameHeader, FrameKind};
 use crate::hlc::Key;
@@ -118,9 +119,10 @@ impl Replica {
             .map(|skip| (skip.offset, skip.rows.clone()))
             .collect();
         let (until, sealed_key) = (commit.next_offset, commit.sealed_key);
+        let scan = !broken(Rule::RecoverFromScan);
         Self {
             machine: PartitionMachine::restore(rules, &commit.state, until),
-            position: commit.scan_from,
+            position: if scan { commit.scan_from } else { until },
             recollect: Some(Recollect {
                 until,
                 sealed_key,
@@ -208,6 +210,11 @@ impl Recollect {
     fn collect(&self, record: Record<'_>, codecs: &dyn Codecs) -> Result<Applied, ReplicaError> {
         let offset = record.offset;
         let skips = self.skips.get(&offset).map_or(&[][..], Vec::as_slice);
+        let skips = if broken(Rule::RecoverySkips) {
+            &[][..]
+        } else {
+            skips
+        };
         let (header, rows) = match decode(record, codecs)? {
             Ok(decoded) => decoded,
             Err(_) if !skips.is_empty() => {
@@ -220,7 +227,7 @@ impl Recollect {
             Err(source) => return Err(ReplicaError::Damaged { offset, source }),
         };
         let mut runs = slices(&header, rows.as_ref(), kept(header.rows, skips).into_iter());
-        if let Some(sealed) = self.sealed_key {
+        if let Some(sealed) = self.sealed_key.filter(|_| !broken(Rule::RecoverySealed)) {
             for run in &mut runs {
                 let gone = run.rows_through(sealed);
                 run.rows = run.rows.slice(gone, run.rows.num_rows() - gone);

@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::broken::{Rule, broken};
 use crate::error::ErrorKind;
 use crate::hlc::{Hlc, Key};
 use crate::ids::{Offset, PartitionId, StreamName};
@@ -163,7 +164,11 @@ impl Sealer {
             return Ok(None);
         };
         self.note_refusals(record, &verdict);
-        let watermark = replica.machine().watermark();
+        let watermark = if broken(Rule::SealByWatermark) {
+            Hlc(record.append_time_ns)
+        } else {
+            replica.machine().watermark()
+        };
         let segments = self.seal(watermark, codecs)?;
         let checkpoint = self.checkpoint_of(watermark);
         let due = !segments.is_empty()
@@ -289,6 +294,9 @@ impl Sealer {
             .map(promote)
             .collect::<Result<Vec<_>, _>>();
         let inputs = inputs.map_err(|error| wrap(error.into()))?;
+        if broken(Rule::SegmentOrder) {
+            return Ok((version, inputs.into_iter().flatten().collect()));
+        }
         let rows = merge_runs(Arc::clone(schema.stored()), inputs, SLICE_ROWS).map_err(wrap)?;
         Ok((version, rows))
     }

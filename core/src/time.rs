@@ -66,6 +66,14 @@ pub fn parse_time_ns(text: &str) -> Result<i64, TimeError> {
         })
 }
 
+/// RFC 3339 in UTC to the nanosecond, always as long.
+pub fn format_time_ns(ns: i64) -> String {
+    let format = "%Y-%m-%dT%H:%M:%S%.9fZ";
+    chrono::DateTime::from_timestamp_nanos(ns)
+        .format(format)
+        .to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +88,13 @@ mod tests {
         for bad in ["", "s", "10", "-1s", "1.5s", "10 s", "99999999999999d"] {
             assert!(parse_duration_ns(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn instants_are_written_in_full() {
+        let ns = 1_700_000_000_120_000_000;
+        assert_eq!(format_time_ns(ns), "2023-11-14T22:13:20.120000000Z");
+        assert_eq!(parse_time_ns(&format_time_ns(ns)), Ok(ns));
     }
 
     #[test]

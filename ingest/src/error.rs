@@ -8,6 +8,7 @@ use tourbillon_core::hlc::{Hlc, HlcError};
 use tourbillon_core::ids::{Offset, PartitionId, StreamName, WriterId};
 use tourbillon_lake::LakeError;
 use tourbillon_log::control::ControlError;
+use tourbillon_log::fence::FenceError;
 use tourbillon_log::{LogError, TopicPartition};
 
 use crate::parse::ParseError;
@@ -138,6 +139,9 @@ pub enum IngestError {
         /// The log's time, ns since the epoch.
         append_time_ns: i64,
     },
+    /// An earlier writer of this gateway could not be fenced.
+    #[error(transparent)]
+    Fence(Box<FenceError>),
     /// Somebody is fencing this writer.
     #[error("writer {0} is being fenced")]
     Fenced(WriterId),
@@ -171,6 +175,7 @@ impl IngestError {
             Self::ControlTopic(source) => source.kind(),
             Self::Log { source, .. } => source.kind(),
             Self::Commits { source, .. } => source.kind(),
+            Self::Fence(error) => error.kind(),
             Self::Lost { .. } => ErrorKind::Data,
             Self::NotOpened { .. } | Self::Fenced(_) => ErrorKind::Fenced,
             Self::Cut(_) | Self::Frame { .. } | Self::WriterIds(_) | Self::Task(_) => {
@@ -196,6 +201,12 @@ impl IngestError {
             what: what.into(),
             reason: reason.into(),
         }
+    }
+}
+
+impl From<FenceError> for IngestError {
+    fn from(error: FenceError) -> Self {
+        Self::Fence(Box::new(error))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::{Hlc, HlcError};
 use tourbillon_core::ids::{Offset, PartitionId, WriterId};
 use tourbillon_log::control::ControlTopic;
+use tourbillon_log::watch;
 
 use crate::budget::{Budget, Reservation};
 use crate::cut::{Cut, cut};
@@ -260,6 +261,7 @@ async fn supervise(shared: Arc<Shared>) {
     for number in 0u64.. {
         let (env, settings) = (shared.env.clone(), Arc::clone(&shared.settings));
         let joined = tokio::select! {
+            biased;
             () = shared.stop.cancelled() => return,
             joined = Writer::join(env, settings, number, floor) => joined,
         };
@@ -269,6 +271,7 @@ async fn supervise(shared: Arc<Shared>) {
                 tracing::info!(writer = writer.id.0, "gateway joined");
                 shared.writer.send_replace(Some(Arc::clone(&writer)));
                 let stopped = tokio::select! {
+                    biased;
                     () = shared.stop.cancelled() => true,
                     () = writer.ended() => false,
                 };
@@ -288,6 +291,7 @@ async fn supervise(shared: Arc<Shared>) {
             }
         }
         tokio::select! {
+            biased;
             () = shared.stop.cancelled() => return,
             () = sleep(pause) => pause = (pause * 2).min(JOIN_PAUSE.1),
         }

@@ -11,6 +11,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use object_store::PutMode;
 use object_store::path::Path;
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::digest::Digest;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::{ChainTip, Commit, CommitBody, ManifestError};
@@ -215,11 +216,12 @@ impl Chain {
         let mut pause = FIRST_PAUSE;
         let mut put = 1;
         loop {
-            let failed = self
-                .lake
-                .put(&path, bytes.clone(), PutMode::Create)
-                .await
-                .err();
+            let mode = if broken(Rule::CommitIfAbsent) {
+                PutMode::Overwrite
+            } else {
+                PutMode::Create
+            };
+            let failed = self.lake.put(&path, bytes.clone(), mode).await.err();
             let Some(failed) = failed else {
                 metrics::put("commit", bytes.len());
                 return Ok(Appended::Mine(commit.tip(&bytes)));
@@ -250,6 +252,9 @@ impl Chain {
     ) -> Result<Appended, LakeError> {
         if found.commit.nonce == mine.nonce && found.tip.hash == Digest::of(bytes) {
             return Ok(Appended::Mine(found.tip));
+        }
+        if broken(Rule::AdoptOnlyEqual) {
+            return Ok(Appended::Adopted(Box::new(found)));
         }
         let path = path.to_string();
         if found.commit.prev_hash != mine.prev_hash || found.commit.chain_root != mine.chain_root {

@@ -11,6 +11,7 @@ mod rejects;
 mod sample;
 mod segment;
 mod store;
+pub mod witness;
 
 pub use blocking::off_thread;
 pub use chain::{Appended, Chain, Link, same_content};

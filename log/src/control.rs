@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::sync::watch;
 use tourbillon_core::control::{
     ColumnSpec, ControlRecord, ControlView, StreamDef, StreamError, StreamSpec,
 };
@@ -14,7 +13,7 @@ use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::{Offset, PartitionId, StreamName};
 use tourbillon_core::schema::{Column, builtin_streams};
 
-use crate::{Appended, Log, LogError, TopicPartition};
+use crate::{Appended, Log, LogError, TopicPartition, watch};
 
 /// Partitions of a stream whose creator names no number.
 pub const DEFAULT_PARTITIONS: u32 = 4;
@@ -123,6 +122,7 @@ impl ControlTopic {
         tokio::spawn(async move {
             loop {
                 let records = tokio::select! {
+                    biased;
                     () = sender.closed() => return,
                     records = reader.next() => records,
                 };

@@ -18,10 +18,12 @@ mod conformance;
 pub mod control;
 pub mod embedded;
 mod error;
+pub mod fence;
 pub mod follow;
 pub mod kafka;
 pub mod memory;
 mod metrics;
+pub mod watch;
 
 pub use clock::SystemClock;
 pub use embedded::EmbeddedLog;

@@ -47,6 +47,9 @@ pub enum QueryError {
     /// No such stream.
     #[error("stream `{0}` does not exist")]
     UnknownStream(String),
+    /// No such writer.
+    #[error("there is no writer {0}")]
+    UnknownWriter(u32),
     /// No such answer format.
     #[error(
         "`{0}` cannot be answered: accept application/x-ndjson, application/json, text/csv, \
@@ -116,6 +119,7 @@ impl QueryError {
             | Self::Wait(_)
             | Self::Filter(_)
             | Self::UnknownStream(_)
+            | Self::UnknownWriter(_)
             | Self::Format(_)
             | Self::TooManyRows { .. } => ErrorKind::Invalid,
             Self::Incomplete { .. } | Self::CatchingUp { .. } => ErrorKind::Unavailable,
@@ -129,7 +133,7 @@ impl QueryError {
     /// HTTP status of the answer.
     pub fn http_status(&self) -> u16 {
         match self {
-            Self::UnknownStream(_) => 404,
+            Self::UnknownStream(_) | Self::UnknownWriter(_) => 404,
             Self::Format(_) => 406,
             _ => self.kind().http_status(),
         }

@@ -4,21 +4,21 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tourbillon_core::control::WriterPhase;
 use tourbillon_core::error::{ErrorKind, error_chain};
-use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::{Offset, PartitionId};
+use tourbillon_core::ids::{Offset, PartitionId, WriterId};
 use tourbillon_core::problem::{PROBLEM_JSON, Problem};
+use tourbillon_core::time::format_time_ns;
 
 use crate::encode::{Encoder, OutputFormat};
 use crate::error::QueryError;
 use crate::params::WindowParams;
+use crate::rejects::RejectsParams;
 use crate::service::QueryService;
 use crate::window::Window;
 
@@ -27,7 +27,9 @@ pub fn router(service: QueryService) -> Router {
     Router::new()
         .route("/v1/streams/{stream}/window", get(window))
         .route("/v1/streams/{stream}/partitions", get(partitions))
+        .route("/v1/streams/{stream}/rejects", get(rejects))
         .route("/v1/writers", get(writers))
+        .route("/v1/writers/{writer}/fence", post(fence))
         .with_state(service)
 }
 
@@ -62,7 +64,7 @@ async fn answer(window: Window, format: OutputFormat) -> Result<Response, QueryE
         ("tourbillon-snapshot", token(&window.snapshot)),
         (
             "tourbillon-complete-through",
-            rfc3339(window.complete_through),
+            format_time_ns(window.complete_through.0),
         ),
         ("tourbillon-final", window.is_final.to_string()),
     ];
@@ -113,7 +115,7 @@ async fn partitions(
             "next_offset": summary.next_offset.0,
             "log_end": end.0,
             "lag": end.0.saturating_sub(summary.next_offset.0),
-            "watermark": rfc3339(summary.watermark),
+            "watermark": format_time_ns(summary.watermark.0),
             "unsealed_rows": summary.tail_rows,
             "sealed_rows": summary.sealed_rows,
             "accepted_rows": summary.counts.accepted,
@@ -126,29 +128,48 @@ async fn partitions(
     }
     Ok(Json(json!({
         "stream": def.name.as_str(),
-        "complete_through": complete.map(rfc3339),
+        "complete_through": complete.map(|t| format_time_ns(t.0)),
         "partitions": rows,
     })))
 }
 
+async fn rejects(
+    State(service): State<QueryService>,
+    Path(stream): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, QueryError> {
+    let def = service.find(&stream)?;
+    let params = RejectsParams::parse(&pairs)?;
+    Ok(Json(service.rejects(&def, &params).await?))
+}
+
+async fn fence(
+    State(service): State<QueryService>,
+    Path(writer): Path<u32>,
+) -> Result<Response, QueryError> {
+    let phase = service.fence(WriterId(writer)).await?;
+    let answer = json!({ "writer": writer, "state": phase_name(phase) });
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+fn phase_name(phase: WriterPhase) -> &'static str {
+    match phase {
+        WriterPhase::Joined => "joined",
+        WriterPhase::FenceIntended => "fence_intended",
+        WriterPhase::Fenced => "fenced",
+        WriterPhase::Left => "left",
+    }
+}
+
 async fn writers(State(service): State<QueryService>) -> Json<Value> {
     let view = service.control_view();
-    let writer = |(id, info): (
-        &tourbillon_core::ids::WriterId,
-        &tourbillon_core::control::WriterInfo,
-    )| {
-        let phase = match info.phase {
-            WriterPhase::Joined => "joined",
-            WriterPhase::FenceIntended => "fence_intended",
-            WriterPhase::Fenced => "fenced",
-            WriterPhase::Left => "left",
-        };
+    let writer = |(id, info): (&WriterId, &tourbillon_core::control::WriterInfo)| {
         json!({
             "writer": id.0,
             "gateway": info.gateway,
-            "state": phase,
-            "last_hlc": rfc3339(info.last_hlc),
-            "last_seen": rfc3339(Hlc(info.last_append_ns)),
+            "state": phase_name(info.phase),
+            "last_hlc": format_time_ns(info.last_hlc.0),
+            "last_seen": format_time_ns(info.last_append_ns),
             "drift_ms": (info.last_hlc.0 - info.last_append_ns) / 1_000_000,
         })
     };
@@ -165,10 +186,6 @@ async fn stream_of(
     Path(stream): Path<String>,
 ) -> Result<Json<Value>, QueryError> {
     Ok(Json(service.find(&stream)?.describe()))
-}
-
-fn rfc3339(hlc: Hlc) -> String {
-    DateTime::from_timestamp_nanos(hlc.0).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
 /// `1.` and the offset after the last of each partition, in order.
@@ -196,13 +213,13 @@ impl IntoResponse for QueryError {
             let holders = holders.iter().map(|holder| {
                 json!({
                     "partition": holder.partition,
-                    "watermark": rfc3339(Hlc(holder.watermark)),
+                    "watermark": format_time_ns(holder.watermark),
                     "writers": holder.writers,
                 })
             });
             problem.more.insert(
                 "complete_through".into(),
-                rfc3339(Hlc(*complete_through)).into(),
+                format_time_ns(*complete_through).into(),
             );
             problem
                 .more

@@ -6,6 +6,7 @@ mod error;
 pub mod http;
 pub mod params;
 mod partition;
+mod rejects;
 mod service;
 pub mod window;
 

@@ -144,7 +144,7 @@ fn columns(value: &str, schema: &StreamSchema) -> Result<Vec<String>, QueryError
     Ok(columns)
 }
 
-fn wrong(name: &str, reason: &str) -> QueryError {
+pub(crate) fn wrong(name: &str, reason: &str) -> QueryError {
     let name = name.chars().take(40).collect();
     QueryError::Parameter {
         name,

@@ -8,21 +8,23 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::{Hlc, Key};
 use tourbillon_core::ids::{Offset, PartitionId, WriterId};
+use tourbillon_core::machine::Verdict;
 use tourbillon_core::manifest::{ChainTip, Commit, RowCounts, SegmentMeta};
 use tourbillon_core::open_rows::{OpenRows, RowRun};
-use tourbillon_core::replica::Replica;
+use tourbillon_core::replica::{Record, Replica};
 use tourbillon_lake::{Chain, Lake};
 use tourbillon_log::control::ControlTopic;
-use tourbillon_log::follow::{FollowError, Follower};
-use tourbillon_log::{Log, TopicPartition};
+use tourbillon_log::follow::{FollowError, Follower, as_record};
+use tourbillon_log::{Log, TopicPartition, watch};
 
 use crate::error::QueryError;
+use crate::rejects::Rejects;
 
 /// How often the commit chain is looked at.
 const CHAIN_POLL: Duration = Duration::from_millis(250);
@@ -49,6 +51,7 @@ struct State {
     next_offset: Offset,
     members: Vec<(WriterId, Hlc)>,
     counts: RowCounts,
+    rejects: Rejects,
     caught_up: bool,
     stopped: Option<String>,
 }
@@ -104,6 +107,17 @@ impl Partition {
             counts: state.counts,
             caught_up: state.caught_up,
             stopped: state.stopped.clone(),
+        }
+    }
+
+    /// A look at the refused frames.
+    pub(crate) fn rejects<T>(&self, look: impl FnOnce(&Rejects) -> T) -> T {
+        look(&self.state().rejects)
+    }
+
+    fn refused(&self, record: Record<'_>, verdict: Option<&Verdict>) {
+        if verdict.is_some_and(Verdict::is_rejected) {
+            self.state().rejects.note(record, verdict);
         }
     }
 
@@ -165,10 +179,11 @@ impl Partition {
         state
             .segments
             .extend(body.segments.iter().cloned().map(Arc::new));
+        state.rejects.committed(body);
         state.sealed_key = body.sealed_key;
         state.sealed_rows = body.sealed_rows;
         state.commits = body.seq + 1;
-        if let Some(sealed) = body.sealed_key {
+        if let Some(sealed) = body.sealed_key.filter(|_| !broken(Rule::TailLeaves)) {
             state.tail.drop_through(sealed);
         }
     }
@@ -270,7 +285,9 @@ impl PartitionTask {
             };
             let mut runs = Vec::new();
             for record in &records {
-                runs.extend(follower.apply(record).await.map_err(Failure::Follow)?.runs);
+                let applied = follower.apply(record).await.map_err(Failure::Follow)?;
+                partition.refused(as_record(record), applied.verdict.as_ref());
+                runs.extend(applied.runs);
             }
             let caught_up = follower.replica().position() >= end;
             partition.followed(runs, follower.replica(), caught_up);

@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tourbillon_core::control::{ControlView, StreamDef};
+use tourbillon_core::control::{ControlRecord, ControlView, StreamDef, WriterPhase};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::{PartitionId, StreamName};
+use tourbillon_core::ids::{PartitionId, StreamName, WriterId};
 use tourbillon_lake::Lake;
 use tourbillon_log::control::ControlTopic;
-use tourbillon_log::{Log, TopicPartition};
+use tourbillon_log::{Log, TopicPartition, watch};
 
 use crate::error::{Holder, QueryError};
 use crate::partition::{Partition, PartitionTask};
@@ -65,8 +64,8 @@ impl QueryService {
             for def in view.streams.values() {
                 self.assign(def);
             }
-                biased;
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 changed = views.changed() => if changed.is_err() { return },
             }
@@ -106,6 +105,19 @@ impl QueryService {
     /// What the control topic says.
     pub fn control_view(&self) -> Arc<ControlView> {
         self.control.view()
+    }
+
+    /// Announces that a writer is to be fenced; a worker finishes it after twice its lease.
+    pub(crate) async fn fence(&self, writer: WriterId) -> Result<WriterPhase, QueryError> {
+        self.control.catch_up().await?;
+        let phase = |view: &ControlView| view.writers.get(&writer).map(|info| info.phase);
+        let now = phase(&self.control.view()).ok_or(QueryError::UnknownWriter(writer.0))?;
+        if now != WriterPhase::Joined {
+            return Ok(now);
+        }
+        let intent = ControlRecord::FenceIntent { writer };
+        self.control.append(&intent).await?;
+        phase(&self.control.view()).ok_or(QueryError::UnknownWriter(writer.0))
     }
 
     /// A stream by name.

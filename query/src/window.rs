@@ -10,6 +10,7 @@ use arrow::compute::{BatchCoalescer, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::filter::KeyPredicate;
 use tourbillon_core::hlc::Hlc;
@@ -64,7 +65,8 @@ impl QueryService {
         let keys = KeyPredicate::new(def.schema(), &params.keys)?;
         let wait = Duration::from_nanos(u64::try_from(params.wait_ns).unwrap_or(0));
         let (range, complete_through) = self.range(def, params, wait).await?;
-        let is_final = range.end.0 <= complete_through.0.saturating_add(1);
+        let complete = range.end.0 <= complete_through.0.saturating_add(1);
+        let is_final = complete || broken(Rule::FinalThroughT);
         let partitions = self.partitions(def)?;
         let views: Vec<View> = partitions.iter().map(|p| p.view(&range)).collect();
         let snapshot = partitions

@@ -7,23 +7,24 @@
 
 mod encode;
 mod error;
+mod janitor;
 mod metrics;
 mod partition;
 mod progress;
-pub mod verify;
 #[cfg(test)]
 #[allow(dead_code, reason = "the query crate's tests use it too")]
 mod rig;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
@@ -33,6 +34,7 @@ use tourbillon_log::control::ControlTopic;
 use tourbillon_log::{Log, TopicPartition};
 
 pub use error::{Cause, WorkerError};
+use janitor::Janitor;
 use partition::PartitionJob;
 pub use progress::Progress;
 
@@ -72,6 +74,12 @@ impl Worker {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let board = Board::default();
+        let janitor = Janitor {
+            log: Arc::clone(&log),
+            control: control.clone(),
+            share: settings.share,
+            stop: stop.clone(),
+        };
         let assigner = Assigner {
             settings,
             log,
@@ -81,6 +89,7 @@ impl Worker {
             tasks: tasks.clone(),
             board: Arc::clone(&board),
         };
+        tasks.spawn(janitor.run());
         tasks.spawn(assigner.run());
         Self { stop, tasks, board }
     }
@@ -129,6 +138,7 @@ impl Assigner {
                 self.assign(def);
             }
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 changed = views.changed() => if changed.is_err() { return },
             }
@@ -138,7 +148,6 @@ impl Assigner {
     fn assign(&self, def: &Arc<StreamDef>) {
         let mine = |p: &u32| p % self.settings.shares.max(1) == self.settings.share;
         for partition in (0..def.partitions).filter(mine).map(PartitionId) {
-                biased;
             let at = TopicPartition {
                 topic: self.control.stream_topic(&def.name),
                 partition,
@@ -186,6 +195,9 @@ async fn supervise(job: PartitionJob, stop: CancellationToken) {
             job.progress.halt();
             return;
         }
+        if job.progress.commits() > commits {
+            pause = RESTART_PAUSE.0;
+        }
         tracing::warn!(
             error = text,
             pause_ms = pause.as_millis(),
@@ -193,12 +205,9 @@ async fn supervise(job: PartitionJob, stop: CancellationToken) {
         );
         metrics::restarted(&job.at);
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(RESTART_PAUSE.1),
-        if job.progress.commits() > commits {
-            pause = RESTART_PAUSE.0;
-        }
         }
     }
 }
-            biased;

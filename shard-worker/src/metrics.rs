@@ -1,6 +1,7 @@
 //! Metrics of the shard worker.
 
 use metrics::{Counter, Gauge};
+use tourbillon_core::machine::Verdict;
 use tourbillon_log::TopicPartition;
 
 /// Commits this worker made sure of.
@@ -35,4 +36,30 @@ pub(crate) fn open_rows(at: &TopicPartition) -> Gauge {
 
 pub(crate) fn restarted(at: &TopicPartition) {
     counter(RESTARTS, at).increment(1);
+}
+
+/// Rows and bare frames that this worker saw refused, by reason.
+#[expect(
+    clippy::disallowed_macros,
+    reason = "this is where metrics are declared"
+)]
+pub(crate) fn refused(at: &TopicPartition, verdict: Option<&Verdict>) {
+    for refusal in verdict.into_iter().flat_map(|verdict| &verdict.refused) {
+        let counter = metrics::counter!(
+            "tourbillon_worker_refused_rows_total",
+            "topic" => at.topic.clone(),
+            "partition" => at.partition.to_string(),
+            "reason" => refusal.reason.as_str()
+        );
+        counter.increment(refusal.rows.len().max(1) as u64);
+    }
+}
+
+/// A silent writer was fenced by this worker.
+#[expect(
+    clippy::disallowed_macros,
+    reason = "this is where metrics are declared"
+)]
+pub(crate) fn fenced() {
+    metrics::counter!("tourbillon_worker_fenced_writers_total").increment(1);
 }

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use futures::stream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::{ChainTip, Commit, CommitBody, SegmentMeta};
@@ -51,13 +52,13 @@ pub(crate) struct PartitionJob {
 impl PartitionJob {
     /// Works until `stop`, finishing the upload in hand.
     pub(crate) async fn run(&self, stop: CancellationToken) -> Result<(), WorkerError> {
-        let chain = Chain::new(&self.lake, &self.stream, self.partition);
         let begun = self.begin().await?;
         self.work(begun, stop).await
     }
 
     /// Where the newest commit left off.
     async fn begin(&self) -> Result<(Replica, Sealer, ChainTip), WorkerError> {
+        let chain = Chain::new(&self.lake, &self.stream, self.partition);
         let newest = chain
             .newest()
             .await
@@ -70,8 +71,8 @@ impl PartitionJob {
             }
             Some(link) => {
                 let body = &link.commit.body;
-                let sealer = Sealer::resume(self.stream.clone(), self.def.window_ns, body);
                 self.progress.resumed(body);
+                let sealer = Sealer::resume(self.stream.clone(), self.def.window_ns, body);
                 (Replica::resume(rules, body), sealer, link.tip)
             }
         })
@@ -110,13 +111,14 @@ impl PartitionJob {
     ) -> Result<(), WorkerError> {
         loop {
             let records = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
                 biased;
+                () = stop.cancelled() => return Ok(()),
                 records = follower.read() => records,
             };
             for record in &records.map_err(|e| self.failed("read the log", e))? {
                 let applied = follower.apply(record).await;
                 let applied = applied.map_err(|e| self.failed("apply a record", e))?;
+                metrics::refused(&self.at, applied.verdict.as_ref());
                 let def = Arc::clone(follower.def());
                 let plan = sealer
                     .step(as_record(record), applied, follower.replica(), def.as_ref())
@@ -157,6 +159,19 @@ impl PartitionJob {
             self.progress.committed(&commit.body);
         }
         Ok(())
+    }
+
+    async fn store(&self, segment: EncodedSegment) -> Result<SegmentMeta, LakeError> {
+        if broken(Rule::DataBeforeCommit) {
+            let (lake, stream, meta) =
+                (self.lake.clone(), self.stream.clone(), segment.meta.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                drop(lake.put_segment(&stream, &segment).await);
+            });
+            return Ok(meta);
+        }
+        self.lake.put_segment(&self.stream, &segment).await
     }
 
     /// Writes what a commit names, all but the commit itself.

@@ -21,6 +21,17 @@ use super::{EPOCH, Rig};
 /// Values of key column `symbol`.
 pub(crate) const SYMBOLS: [&str; 4] = ["BTCUSDT", "ETHUSDT", "X\"Y", "Ü"];
 
+/// Values of column `ratio`.
+const RATIOS: [f64; 7] = [
+    0.0,
+    -1.0,
+    1.0 / 3.0,
+    6.02e23,
+    -2.5e-7,
+    f64::NAN,
+    f64::NEG_INFINITY,
+];
+
 /// A row that was accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
@@ -119,6 +130,11 @@ impl Feed {
         for pen in 0..self.pens.len() {
             self.everywhere(pen, FrameKind::Beat).await;
         }
+    }
+
+    /// One writer says that time has passed.
+    pub(crate) async fn beat_of(&mut self, pen: usize) {
+        self.everywhere(pen, FrameKind::Beat).await;
     }
 
     /// Every writer closes every partition.
@@ -265,10 +281,7 @@ impl Feed {
             big: rng
                 .random_bool(0.5)
                 .then(|| u64::MAX - rng.random_range(0..5)),
-            ratio: rng
-                .random_bool(0.5)
-                .then(|| rng.random_range(-4..4_i32).into())
-                .map(|x: f64| x / 3.0),
+            ratio: rng.random_bool(0.5).then(|| *RATIOS.choose(rng).unwrap()),
             side: rng
                 .random_bool(0.5)
                 .then(|| *["buy", "sell", ""].choose(rng).unwrap()),

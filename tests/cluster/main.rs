@@ -160,3 +160,43 @@ fn a_gateway_killed_in_the_middle_of_a_load_loses_and_doubles_nothing() {
     }
     .finish();
 }
+
+#[test]
+fn a_dead_gateway_delays_the_watermark_by_seconds_and_no_more() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.csv");
+    std::fs::write(&file, trades_csv(1000)).unwrap();
+    let file = file.to_str().unwrap();
+    let load = |url: &str| {
+        succeeds(&[
+            "load", file, "--stream", "trades", "--url", url, "--source", url,
+        ]);
+    };
+    let mut other = vec!["ingest", "--gateway-name", "other"];
+    other.extend(cluster.args.iter().map(String::as_str));
+    let other = Service::ready(&other);
+    load(&cluster.gateway.url);
+    rows(&cluster.query.url, "trades", 1000);
+    let Cluster {
+        gateway,
+        worker,
+        query,
+        args,
+    } = cluster;
+    gateway.kill();
+    // rows of the living gateway become final although the dead one never said goodbye
+    load(&other.url);
+    assert_ordered(&rows(&query.url, "trades", 2000));
+    let (_, body) = support::get(&format!("{}/v1/writers", query.url)).unwrap();
+    assert!(body.contains("\"fenced\""), "{body}");
+    Cluster {
+        gateway: other,
+        worker,
+        query,
+        args,
+    }
+    .finish();
+}

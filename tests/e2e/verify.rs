@@ -49,6 +49,17 @@ fn one_flipped_byte_is_found_and_named() {
         "{told}"
     );
 
+    let witness = folder.path().join("witness");
+    let witnessed = [
+        "verify",
+        "--data",
+        data_text,
+        "--witness",
+        witness.to_str().unwrap(),
+    ];
+    assert!(succeeds(&witnessed).contains("noted 10 heads"));
+    assert!(succeeds(&witnessed).contains("noted 0 heads"));
+
     let victim = segments(&data.join("lake/ticks")).pop().unwrap();
     let sound = std::fs::read(&victim).unwrap();
     let mut damaged = sound.clone();
@@ -66,4 +77,18 @@ fn one_flipped_byte_is_found_and_named() {
     assert!(text(&output.stdout).contains(name));
     std::fs::write(&victim, &sound).unwrap();
     succeeds(&["verify", "--data", data_text]);
+
+    // a chain that lost its end is consistent, and only a witness knows better
+    let chain = data.join("lake/ticks/commit/p1");
+    let mut commits: Vec<_> = std::fs::read_dir(&chain)
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .collect();
+    commits.sort();
+    std::fs::remove_file(commits.pop().unwrap()).unwrap();
+    succeeds(&["verify", "--data", data_text]);
+    let output = tourbillon(&witnessed);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stdout).contains("it is gone"));
 }

@@ -6,3 +6,4 @@ pub(crate) mod serve;
 pub(crate) mod tail;
 pub(crate) mod verify;
 pub(crate) mod window;
+mod witness;

@@ -10,6 +10,7 @@ use tourbillon_shard_worker::verify::{PartitionReport, Verifier};
 
 use crate::args::VerifyArgs;
 use crate::backbone::Backbone;
+use crate::commands::witness::Witness;
 use crate::out::{self, Outcome, thousands};
 
 /// Makes everything again from the log and compares.
@@ -45,6 +46,7 @@ async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Ou
     if let (Some(stream), true) = (&args.stream, defs.is_empty()) {
         bail!("there is no stream `{stream}`");
     }
+    let witness = args.witness.as_deref().map(Witness::read).transpose()?;
     let mut total = Vec::new();
     for def in defs {
         if let Some(partition) = args.partition.filter(|p| *p >= def.partitions) {
@@ -53,7 +55,11 @@ async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Ou
         let partitions =
             (0..def.partitions).filter(|p| args.partition.is_none_or(|only| only == *p));
         for partition in partitions {
-            let report = verify_partition(backbone, def, PartitionId(partition)).await?;
+            let mut report = verify_partition(backbone, def, PartitionId(partition)).await?;
+            if let Some(witness) = &witness {
+                let lies = witness.check(&backbone.lake, &def.name, PartitionId(partition));
+                report.differences.extend(lies.await?);
+            }
             if !args.json {
                 tell(def, partition, &report);
             }
@@ -66,6 +72,17 @@ async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Ou
     let clean = total
         .iter()
         .all(|(_, _, report)| report.differences.is_empty());
+    if let (true, Some(witness)) = (clean, &witness) {
+        let chains = total.iter().map(|(stream, p, _)| (stream.as_str(), *p));
+        let now_ns = backbone.clock.wall_ns();
+        let noted = witness
+            .note(&backbone.lake, chains.collect(), now_ns)
+            .await?;
+        if !args.json {
+            let file = witness.path().display();
+            out::line(&format!("noted {noted} heads in {file}"));
+        }
+    }
     Ok(if clean {
         Outcome::Done
     } else {

@@ -9,6 +9,7 @@ mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::broken::{Rule, broken};
 use crate::frame::{FrameHeader, FrameKind};
 use crate::hlc::Hlc;
 use crate::ids::{Offset, WriterId};
@@ -122,13 +123,14 @@ impl PartitionMachine {
             .members
             .get(&frame.writer)
             .ok_or(Reason::WriterNotOpen)?;
-        if frame.pseq < member.next_pseq {
+        let numbered = !broken(Rule::FrameNumbers);
+        if numbered && frame.pseq < member.next_pseq {
             return Err(Reason::ProducerDuplicate);
         }
-        if frame.pseq > member.next_pseq {
+        if numbered && frame.pseq > member.next_pseq {
             return Err(Reason::FrameMissing);
         }
-        if frame.hlc_first <= member.closed {
+        if frame.hlc_first <= member.closed && !broken(Rule::AboveClosed) {
             return Err(Reason::NotAboveClosed);
         }
         self.judge_drift(append_time_ns, frame)
@@ -139,7 +141,7 @@ impl PartitionMachine {
         if self.members.contains_key(&writer) {
             return Err(Reason::ProducerDuplicate);
         }
-        let departed = self.departed.contains(&writer);
+        let departed = self.departed.contains(&writer) && !broken(Rule::DepartedStayOut);
         if departed
             || self
                 .departed_through
@@ -156,7 +158,10 @@ impl PartitionMachine {
 
     fn judge_drift(&self, append_time_ns: i64, frame: &FrameHeader) -> Result<(), Reason> {
         match self.rules.max_drift_ns {
-            Some(drift) if frame.hlc_last.0 > append_time_ns.saturating_add(drift) => {
+            Some(drift)
+                if frame.hlc_last.0 > append_time_ns.saturating_add(drift)
+                    && !broken(Rule::DriftLimit) =>
+            {
                 Err(Reason::AheadOfAppendTime)
             }
             _ => Ok(()),
@@ -167,8 +172,9 @@ impl PartitionMachine {
         let writer = frame.writer;
         match frame.kind {
             FrameKind::Open => {
+                let through = !broken(Rule::OpenAtWatermark);
                 let member = Member {
-                    closed: self.watermark,
+                    closed: if through { self.watermark } else { Hlc::MIN },
                     next_pseq: 1,
                 };
                 self.members.insert(writer, member);
@@ -198,7 +204,13 @@ impl PartitionMachine {
     }
 
     fn advance(&mut self) {
-        if let Some(lowest) = self.members.values().map(|member| member.closed).min() {
+        let closed = self.members.values().map(|member| member.closed);
+        let lowest = if broken(Rule::WatermarkByMin) {
+            closed.max()
+        } else {
+            closed.min()
+        };
+        if let Some(lowest) = lowest {
             self.watermark = self.watermark.max(lowest);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::verdict::{Reason, Verdict};
+use crate::broken::{Rule, broken};
 use crate::frame::SourcePart;
 
 /// Sequences of one source that may be in flight at once.
@@ -56,7 +57,7 @@ impl SourceTable {
     }
 
     fn admit_part(&mut self, part: &SourcePart) -> Result<(), Reason> {
-        if !part.is_named() {
+        if !part.is_named() || broken(Rule::ClientDuplicates) {
             return Ok(());
         }
         let name = Arc::clone(&part.source);

@@ -6,6 +6,7 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::concat_batches;
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::frame::{
     BodyCodec, FrameError, FrameHeader, FrameKind, MAX_FRAME_ROWS, SourcePart,
 };
@@ -58,6 +59,7 @@ impl Message {
     pub(crate) fn into_pieces(self) -> impl Iterator<Item = Piece> {
         let (base, version, codec, source) = (self.base, self.version, self.codec, self.source);
         let parts = self.parts.len();
+        let source = source.filter(|_| !broken(Rule::SourcesTravel));
         let mut done = Some(self.done);
         (1..)
             .zip(self.parts)

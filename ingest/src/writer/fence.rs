@@ -1,91 +1,56 @@
 //! Removing the earlier writers of this gateway that did not leave.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::sleep;
-use tourbillon_core::control::ControlRecord;
-use tourbillon_core::frame::{FrameHeader, FrameKind};
-use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::{PartitionId, WriterId};
-use tourbillon_log::TopicPartition;
+use tourbillon_core::broken::{Rule, broken};
+use tourbillon_core::control::{ControlRecord, WriterInfo};
+use tourbillon_core::ids::WriterId;
+use tourbillon_log::fence::fence_everywhere;
 
 use super::Writer;
 use crate::error::IngestError;
-use crate::settings::Environment;
 
 /// Fences them all: at once those that cannot acknowledge any more, because they lived in this
-/// process or the log has no other user; the others after twice the lease.
+/// process or the log has no other user; the others after twice their lease.
 pub(super) async fn fence_predecessors(writer: Arc<Writer>) -> Result<(), IngestError> {
-    let env = &writer.env;
-    let view = env.control.view();
-    let mut waiting = BTreeSet::new();
-    for id in view.lingering(&writer.settings.name, writer.id) {
-        if id > writer.id {
+    let control = &writer.env.control;
+    let view = control.view();
+    let (mut waiting, mut longest) = (Vec::new(), Duration::ZERO);
+    let older = view.lingering(&writer.settings.name, writer.id);
+    for id in older.into_iter().filter(|id| *id < writer.id) {
+        let Some(info) = view.writers.get(&id) else {
+            continue;
+        };
+        if cannot_acknowledge(&writer, info) || broken(Rule::FenceWaits) {
+            fence(&writer, id).await?;
             continue;
         }
-        let here = format!("{}-", writer.settings.nonce);
-        let ours = view
-            .writers
-            .get(&id)
-            .is_some_and(|info| info.nonce.starts_with(&here));
-        if ours || env.log.exclusive() {
-            fence(env, id).await?;
-        } else {
-            let intent = ControlRecord::FenceIntent { writer: id };
-            env.control
-                .append(&intent)
-                .await
-                .map_err(IngestError::ControlTopic)?;
-            waiting.insert(id);
-        }
+        let intent = ControlRecord::FenceIntent { writer: id };
+        let told = control.append(&intent).await;
+        told.map_err(IngestError::ControlTopic)?;
+        longest = longest.max(Duration::from_nanos(info.lease_ns.unsigned_abs()));
+        waiting.push(id);
     }
     if waiting.is_empty() {
         return Ok(());
     }
-    sleep(2 * writer.settings.lease).await;
+    sleep(2 * longest).await;
     for id in waiting {
-        fence(env, id).await?;
+        fence(&writer, id).await?;
     }
     Ok(())
 }
 
-/// Writes FENCE into every partition of every stream, then says so.
-async fn fence(env: &Environment, writer: WriterId) -> Result<(), IngestError> {
-    env.control
-        .catch_up()
-        .await
-        .map_err(IngestError::ControlTopic)?;
-    for def in env.control.view().streams.values() {
-        let topic = env.control.stream_topic(&def.name);
-        for partition in (0..def.partitions).map(PartitionId) {
-            let at = TopicPartition {
-                topic: topic.clone(),
-                partition,
-            };
-            let frame = FrameHeader::bare(FrameKind::Fence, writer, 0, Hlc::MIN).encode(&[]);
-            let frame = frame.map_err(|source| IngestError::Frame {
-                at: at.clone(),
-                source,
-            })?;
-            let failed = |source| IngestError::Log {
-                step: "fence a writer in",
-                at: at.clone(),
-                source: Box::new(source),
-            };
-            env.log
-                .enqueue(&at, frame)
-                .await
-                .map_err(failed)?
-                .await
-                .map_err(failed)?;
-        }
-    }
-    let fenced = ControlRecord::Fenced { writer };
-    env.control
-        .append(&fenced)
-        .await
-        .map_err(IngestError::ControlTopic)?;
-    tracing::info!(writer = writer.0, "earlier writer fenced");
+fn cannot_acknowledge(writer: &Writer, info: &WriterInfo) -> bool {
+    let here = format!("{}-", writer.settings.nonce);
+    writer.env.log.exclusive() || info.nonce.starts_with(&here)
+}
+
+async fn fence(writer: &Writer, id: WriterId) -> Result<(), IngestError> {
+    let env = &writer.env;
+    fence_everywhere(env.log.as_ref(), &env.control, id).await?;
+    tracing::info!(writer = id.0, "earlier writer fenced");
     Ok(())
 }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::frame::{FrameHeader, FrameKind};
 use tourbillon_core::hlc::{Hlc, HlcError};
+use tourbillon_core::ids::Offset;
 use tourbillon_core::machine::MachineRules;
 use tourbillon_log::{Delivery, TopicPartition};
 
@@ -125,7 +127,8 @@ impl Lane {
     }
 
     async fn beat(&mut self) -> Result<(), IngestError> {
-        match self.writer.stamps.take_if(|| self.queue.is_empty()) {
+        let idle = || self.queue.is_empty() || broken(Rule::BeatAfterRows);
+        match self.writer.stamps.take_if(idle) {
             Ok(Some(hlc)) => self.bare(FrameKind::Beat, hlc).await,
             // rows come first, or the wall has to catch up
             Ok(None) | Err(HlcError::AheadOfWall { .. }) => Ok(()),
@@ -178,6 +181,12 @@ impl Lane {
     }
 }
 
+fn acknowledge(waiting: Vec<Done>, offset: Offset) {
+    for done in waiting {
+        let _client_gone = done.sender.send(offset);
+    }
+}
+
 /// The acknowledging half.
 #[derive(Debug)]
 struct Acks {
@@ -193,30 +202,35 @@ impl Acks {
         self,
         mut frames: mpsc::Receiver<InFlight>,
     ) -> Result<(), IngestError> {
-        while let Some(frame) = frames.recv().await {
+        while let Some(mut frame) = frames.recv().await {
+            if broken(Rule::AckAfterDelivery) {
+                acknowledge(std::mem::take(&mut frame.done), Offset(0));
+            }
             let delivered = frame.delivery.await;
+            if delivered.is_err() && broken(Rule::FailureEndsWriter) {
+                continue;
+            }
             let appended =
                 delivered.map_err(|source| self.writer.log_failed("write", &self.at, source))?;
             let limit = self
                 .rules
                 .max_drift_ns
                 .map(|d| appended.append_time_ns.saturating_add(d));
-            if limit.is_some_and(|limit| frame.hlc_last.0 > limit) {
+            let ahead = limit.is_some_and(|limit| frame.hlc_last.0 > limit);
+            if ahead && !broken(Rule::AckWithinDrift) {
                 return Err(IngestError::AheadOfAppendTime {
                     at: self.at.clone(),
                     hlc: frame.hlc_last,
                     append_time_ns: appended.append_time_ns,
                 });
             }
-            if !self.writer.lease.holds() {
+            if !self.writer.lease.holds() && !broken(Rule::AckUnderLease) {
                 // dropping `done` answers "indeterminate"
                 self.metrics.late.increment(frame.done.len() as u64);
                 continue;
             }
             self.metrics.rows.increment(u64::from(frame.rows));
-            for done in frame.done {
-                let _client_gone = done.sender.send(appended.offset);
-            }
+            acknowledge(frame.done, appended.offset);
         }
         Ok(())
     }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::control::{ControlRecord, ControlView, WriterPhase};
+use tourbillon_log::watch;
 
 use super::Writer;
 use crate::error::IngestError;
@@ -60,6 +61,7 @@ pub(super) async fn keep(writer: Arc<Writer>) -> Result<(), IngestError> {
     for number in 1u64.. {
         loop {
             tokio::select! {
+                biased;
                 _ = renewals.tick() => break,
                 () = changed(&mut views) => look(&writer, &views.borrow_and_update().clone())?,
             }
@@ -88,7 +90,11 @@ pub(super) async fn renew(writer: &Writer, number: u64) -> Result<(), IngestErro
         .get(&id)
         .is_some_and(|info| info.last_alive_nonce == nonce)
     {
-        writer.lease.renewed(sent_ns);
+        let from_readback = broken(Rule::LeaseFromSending);
+        let mono_ns = writer.env.clock.mono_ns();
+        writer
+            .lease
+            .renewed(if from_readback { mono_ns } else { sent_ns });
     }
     Ok(())
 }
@@ -102,7 +108,7 @@ async fn changed(views: &mut watch::Receiver<Arc<ControlView>>) {
 }
 
 /// Learns from the others, and notices when this writer is to go.
-fn look(writer: &Writer, view: &ControlView) -> Result<(), IngestError> {
+pub(super) fn look(writer: &Writer, view: &ControlView) -> Result<(), IngestError> {
     let living = view
         .writers
         .values()
@@ -113,6 +119,7 @@ fn look(writer: &Writer, view: &ControlView) -> Result<(), IngestError> {
         }
     }
     match view.writers.get(&writer.id).map(|info| info.phase) {
+        Some(WriterPhase::FenceIntended) if broken(Rule::IntentEndsLease) => Ok(()),
         // LEAVE is this writer's own last word
         Some(WriterPhase::Joined | WriterPhase::Left) => Ok(()),
         _ => Err(IngestError::Fenced(writer.id)),

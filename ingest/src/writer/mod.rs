@@ -17,16 +17,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::{ControlRecord, ControlView, StreamDef};
 use tourbillon_core::error::error_chain;
 use tourbillon_core::frame::{FrameHeader, FrameKind};
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{PartitionId, StreamName, WriterId};
-use tourbillon_log::{LogError, TopicPartition};
+use tourbillon_log::{LogError, TopicPartition, watch};
 
 pub(crate) use draft::{Done, Message};
 use follow::HeaderFollower;
@@ -74,6 +75,7 @@ impl Writer {
         let join = ControlRecord::Join {
             gateway: settings.name.clone(),
             nonce,
+            lease_ns: i64::try_from(settings.lease.as_nanos()).unwrap_or(i64::MAX),
         };
         let joined = env
             .control
@@ -154,8 +156,10 @@ impl Writer {
         self.ended.cancelled().await;
     }
 
-    /// Opens what `view` names and is not open yet.
+    /// Opens what `view` names and is not open yet. A view that fences this writer is the last
+    /// that it looks at: whoever fences looks for partitions in a later one.
     async fn open_streams(self: &Arc<Self>, view: &ControlView) -> Result<(), IngestError> {
+        lease::look(self, view)?;
         try_join_all(view.streams.values().map(|def| self.open_stream(def))).await?;
         Ok(())
     }
@@ -193,7 +197,7 @@ impl Writer {
             .through(range.map_err(|e| self.log_failed("read", &at, e))?.end)
             .await?;
         let clock = self.stamps.clock();
-        clock.raise(follower.machine().watermark());
+        self.raise_above(follower.machine().watermark());
         let frame = FrameHeader::bare(FrameKind::Open, self.id, 0, clock.last()).encode(&[]);
         let frame = frame.map_err(|source| IngestError::Frame {
             at: at.clone(),
@@ -215,11 +219,17 @@ impl Writer {
                 at,
             });
         }
-        clock.raise(follower.machine().watermark());
+        self.raise_above(follower.machine().watermark());
         let (sender, queue) = mpsc::channel(lane::MAX_QUEUED_MESSAGES);
         let lane = lane::run(Arc::clone(self), at, def.rules, queue);
         self.drained.spawn(self.attend(lane));
         Ok(sender)
+    }
+
+    fn raise_above(&self, watermark: Hlc) {
+        if !broken(Rule::RaiseAboveWatermark) {
+            self.stamps.clock().raise(watermark);
+        }
     }
 
     /// The queues of a stream's first `partitions` partitions or more, as soon as they are open.
@@ -233,6 +243,7 @@ impl Writer {
         let ready = open.wait_for(|open| open.get(stream).filter(enough).is_some());
         let opening = || IngestError::Opening(stream.clone());
         tokio::select! {
+            biased;
             () = self.ended.cancelled() => Err(IngestError::NotReady),
             ready = timeout(OPEN_PATIENCE, ready) => {
                 let open = ready.ok().and_then(Result::ok).ok_or_else(opening)?;

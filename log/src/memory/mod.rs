@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::ids::{Offset, PartitionId};
@@ -16,7 +15,7 @@ use crate::batch::ReadBatch;
 use crate::metrics::PartitionMetrics;
 use crate::{
     Appended, Delivery, DeliverySender, Log, LogError, LogRange, LogReader, LogRecord,
-    TopicPartition,
+    TopicPartition, watch,
 };
 
 mod faults;
@@ -34,6 +33,8 @@ pub struct MemoryLog {
 #[derive(Debug)]
 struct Shared {
     clock: Arc<dyn PhysicalClock>,
+    /// Whether append times step back when the clock does.
+    steps_back: bool,
     topics: Mutex<BTreeMap<String, Vec<Partition>>>,
 }
 
@@ -72,12 +73,13 @@ struct Partition {
     records: VecDeque<LogRecord>,
     end: watch::Sender<Offset>,
     last_append_time_ns: i64,
+    steps_back: bool,
     plan: VecDeque<Option<Fault>>,
     metrics: PartitionMetrics,
 }
 
 impl Partition {
-    fn new(topic: &str, partition: u32) -> Self {
+    fn new(topic: &str, partition: u32, steps_back: bool) -> Self {
         let id = TopicPartition {
             topic: topic.to_owned(),
             partition: PartitionId(partition),
@@ -88,6 +90,7 @@ impl Partition {
             records: VecDeque::new(),
             end: watch::Sender::new(Offset(0)),
             last_append_time_ns: i64::MIN,
+            steps_back,
             plan: VecDeque::new(),
         }
     }
@@ -100,7 +103,10 @@ impl Partition {
 
     fn store(&mut self, clock: &dyn PhysicalClock, payload: Bytes) -> Appended {
         let offset = self.range().end;
-        let append_time_ns = clock.wall_ns().max(self.last_append_time_ns);
+        let mut append_time_ns = clock.wall_ns();
+        if !self.steps_back {
+            append_time_ns = append_time_ns.max(self.last_append_time_ns);
+        }
         self.last_append_time_ns = append_time_ns;
         self.records.push_back(LogRecord {
             offset,
@@ -125,9 +131,19 @@ impl Partition {
 impl MemoryLog {
     /// An empty log whose append times come from `clock`, made monotonic per partition.
     pub fn new(clock: Arc<dyn PhysicalClock>) -> Self {
+        Self::make(clock, false)
+    }
+
+    /// An empty log whose append times step back when `clock` does, as those of a broker may.
+    pub fn stepping(clock: Arc<dyn PhysicalClock>) -> Self {
+        Self::make(clock, true)
+    }
+
+    fn make(clock: Arc<dyn PhysicalClock>, steps_back: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
                 clock,
+                steps_back,
                 topics: Mutex::default(),
             }),
             exclusive: false,
@@ -178,7 +194,7 @@ impl Log for MemoryLog {
         let existing = topics.entry(topic.to_owned()).or_default();
         for partition in existing.len()..partitions as usize {
             let number = u32::try_from(partition).unwrap_or(u32::MAX);
-            existing.push(Partition::new(topic, number));
+            existing.push(Partition::new(topic, number, self.shared.steps_back));
         }
         Ok(())
     }
@@ -260,7 +276,9 @@ impl LogReader for MemoryReader {
         tokio::select! {
             biased;
             _ = self.closed.wait_for(|closed| *closed) => return Err(LogError::Closed),
-            end = self.end.wait_for(|end| *end > position) => end.map_err(|_| LogError::Closed)?,
+            end = self.end.wait_for(|end| *end > position) => {
+                end.map(drop).map_err(|_| LogError::Closed)?;
+            }
         };
         let records = self
             .shared

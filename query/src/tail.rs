@@ -1,0 +1,147 @@
+//! Rows that are in no committed segment yet: one queue per writer, each in key order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use tourbillon_core::hlc::{Hlc, Key};
+use tourbillon_core::ids::WriterId;
+use tourbillon_core::open_rows::{RowRun, stamps, writers};
+
+/// Rows of one writer, ascending, in the runs in which they came.
+pub(crate) type Queue = VecDeque<RowRun>;
+
+/// The queues of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    queues: BTreeMap<WriterId, Queue>,
+    rows: u64,
+}
+
+impl Tail {
+    /// Adds rows of one writer, above all that it sent before. Empty runs are dropped.
+    pub(crate) fn push(&mut self, run: RowRun) {
+        let Some(writer) = writers(&run.rows).first() else {
+            return;
+        };
+        self.rows += run.rows.num_rows() as u64;
+        let queue = self.queues.entry(WriterId(*writer)).or_default();
+        queue.push_back(run);
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The runs that reach into `window`, per writer, cut to it, without copying rows. Costs a few
+    /// binary searches per writer, and as much as the window holds.
+    pub(crate) fn within(&self, window: &Range<Hlc>) -> Vec<Queue> {
+        let queues = self.queues.values().map(|queue| cut(queue, window));
+        queues.filter(|queue| !queue.is_empty()).collect()
+    }
+
+    /// Forgets the rows at or below `bound`.
+    pub(crate) fn drop_through(&mut self, bound: Key) {
+        for queue in self.queues.values_mut() {
+            while let Some(run) = queue.front_mut() {
+                let (gone, all) = (run.rows_through(bound), run.rows.num_rows());
+                self.rows -= gone as u64;
+                if gone == all {
+                    queue.pop_front();
+                    continue;
+                }
+                if gone > 0 {
+                    run.rows = run.rows.slice(gone, all - gone);
+                }
+                break;
+            }
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+    }
+}
+
+/// The part of a queue that lies in `window`.
+pub(crate) fn cut(queue: &Queue, window: &Range<Hlc>) -> Queue {
+    let ends = |run: &RowRun, before: Hlc| stamps(&run.rows).last().is_none_or(|hlc| *hlc < before.0);
+    let begins = |run: &RowRun, before: Hlc| stamps(&run.rows).first().is_none_or(|hlc| *hlc < before.0);
+    let from = queue.partition_point(|run| ends(run, window.start));
+    let to = queue.partition_point(|run| begins(run, window.end));
+    let whole = queue.range(from..to.max(from));
+    let cut = whole.map(|run| {
+        let hlcs = stamps(&run.rows);
+        let first = hlcs.partition_point(|hlc| *hlc < window.start.0);
+        let after = hlcs.partition_point(|hlc| *hlc < window.end.0);
+        RowRun {
+            schema_version: run.schema_version,
+            rows: run.rows.slice(first, after.saturating_sub(first)),
+        }
+    });
+    cut.collect()
+}
+
+/// The lowest stamp in a queue and the highest.
+pub(crate) fn span(queue: &Queue) -> Option<(Hlc, Hlc)> {
+    let first = stamps(&queue.front()?.rows).first()?;
+    let last = stamps(&queue.back()?.rows).last()?;
+    Some((Hlc(*first), Hlc(*last)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, RecordBatch, TimestampNanosecondArray, UInt32Array, UInt64Array,
+    };
+
+    use super::*;
+
+    fn run(writer: u32, hlcs: &[i64]) -> RowRun {
+        let columns: [(&str, ArrayRef); 3] = [
+            ("hlc", Arc::new(TimestampNanosecondArray::from(hlcs.to_vec()))),
+            ("writer", Arc::new(UInt32Array::from_value(writer, hlcs.len()))),
+            ("log_offset", Arc::new(UInt64Array::from_value(0, hlcs.len()))),
+        ];
+        RowRun { schema_version: 1, rows: RecordBatch::try_from_iter(columns).unwrap() }
+    }
+
+    fn tail() -> Tail {
+        let mut tail = Tail::default();
+        let runs = [(1, vec![10, 20]), (2, vec![15]), (1, vec![30]), (1, vec![40, 50, 60]), (3, vec![])];
+        runs.iter().for_each(|(writer, hlcs)| tail.push(run(*writer, hlcs)));
+        tail
+    }
+
+    fn held(tail: &Tail, from: i64, to: i64) -> Vec<Vec<i64>> {
+        let hlcs = |queue: &Queue| queue.iter().flat_map(|r| stamps(&r.rows).to_vec()).collect();
+        tail.within(&(Hlc(from)..Hlc(to))).iter().map(hlcs).collect()
+    }
+
+    #[test]
+    fn windows_hold_exactly_their_rows() {
+        let tail = tail();
+        let all = [10, 15, 20, 30, 40, 50, 60];
+        for from in 5..65 {
+            for to in from..66 {
+                let mut found: Vec<i64> = held(&tail, from, to).concat();
+                found.sort_unstable();
+                let expected: Vec<i64> =
+                    all.into_iter().filter(|hlc| (from..to).contains(hlc)).collect();
+                assert_eq!(found, expected, "{from}..{to}");
+            }
+        }
+        assert!(held(&tail, 21, 30).is_empty() && held(&tail, 50, 40).is_empty());
+    }
+
+    #[test]
+    fn rows_leave_through_a_key() {
+        let mut tail = tail();
+        let key = |hlc, writer| Key { hlc: Hlc(hlc), writer: WriterId(writer) };
+        tail.drop_through(key(15, 1));
+        assert_eq!(held(&tail, 0, 99), [vec![20, 30, 40, 50, 60], vec![15]]);
+        tail.drop_through(key(50, 1));
+        assert_eq!((held(&tail, 0, 99), tail.rows()), (vec![vec![60]], 1));
+        let queue = tail.within(&(Hlc(0)..Hlc(99))).remove(0);
+        assert_eq!(span(&queue), Some((Hlc(60), Hlc(60))));
+    }
+}

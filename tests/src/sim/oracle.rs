@@ -1,0 +1,93 @@
+//! PROTOCOL.md, 6, read literally and without memory limits: the dull twin of the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use tourbillon_core::frame::{FrameHeader, FrameKind};
+use tourbillon_core::hlc::Hlc;
+use tourbillon_core::ids::WriterId;
+
+/// The state of a partition, the dull way.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    max_drift_ns: Option<i64>,
+    /// Closed stamp and next number of each open writer.
+    open: BTreeMap<WriterId, (Hlc, u64)>,
+    gone: BTreeSet<WriterId>,
+    seen: BTreeSet<(String, u64, u32)>,
+    pub(crate) watermark: Hlc,
+}
+
+impl Oracle {
+    pub(crate) fn new(max_drift_ns: Option<i64>) -> Self {
+        Self {
+            max_drift_ns,
+            watermark: Hlc::MIN,
+            ..Self::default()
+        }
+    }
+
+    /// Row ranges of a frame that count.
+    pub(crate) fn take(&mut self, append_ns: i64, frame: &FrameHeader) -> Vec<Range<u32>> {
+        let accepted = self.accept(append_ns, frame);
+        if let Some(lowest) = self.open.values().map(|(closed, _)| *closed).min() {
+            self.watermark = self.watermark.max(lowest);
+        }
+        accepted
+    }
+
+    fn accept(&mut self, append_ns: i64, frame: &FrameHeader) -> Vec<Range<u32>> {
+        match frame.kind {
+            FrameKind::Open => {
+                let fresh = !self.open.contains_key(&frame.writer);
+                if fresh && !self.gone.contains(&frame.writer) && frame.pseq == 0 {
+                    self.open.insert(frame.writer, (self.watermark, 1));
+                }
+                return Vec::new();
+            }
+            FrameKind::Fence => {
+                self.leave(frame.writer);
+                return Vec::new();
+            }
+            FrameKind::Data | FrameKind::Beat | FrameKind::Close => {}
+        }
+        let Some((closed, next)) = self.open.get(&frame.writer).copied() else {
+            return Vec::new();
+        };
+        let limit = self.max_drift_ns.map(|drift| append_ns.saturating_add(drift));
+        let ahead = limit.is_some_and(|limit| frame.hlc_last.0 > limit);
+        if frame.pseq != next || frame.hlc_first <= closed || ahead {
+            return Vec::new();
+        }
+        self.open.insert(frame.writer, (frame.hlc_last, next + 1));
+        if frame.kind == FrameKind::Close {
+            // its last word counts before it leaves
+            if let Some(lowest) = self.open.values().map(|(closed, _)| *closed).min() {
+                self.watermark = self.watermark.max(lowest);
+            }
+            self.leave(frame.writer);
+        }
+        self.rows(frame)
+    }
+
+    fn leave(&mut self, writer: WriterId) {
+        self.open.remove(&writer);
+        self.gone.insert(writer);
+    }
+
+    fn rows(&mut self, frame: &FrameHeader) -> Vec<Range<u32>> {
+        if frame.sources.is_empty() {
+            return std::iter::once(0..frame.rows).collect();
+        }
+        let (mut accepted, mut from) = (Vec::new(), 0);
+        for part in &frame.sources {
+            let rows = from..from + part.rows;
+            from = rows.end;
+            let name = (part.source.to_string(), part.sequence, part.part);
+            if part.source.is_empty() || self.seen.insert(name) {
+                accepted.push(rows);
+            }
+        }
+        accepted
+    }
+}
