@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, RecordBatch,
+    StringArray, downcast_primitive_array,
+};
 use arrow::compute::cast;
 use arrow::csv::WriterBuilder as CsvBuilder;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -54,12 +57,17 @@ impl OutputFormat {
         let Some(accept) = accept else {
             return Ok(Self::NdJson);
         };
-        let types = accept
-            .split(',')
-            .map(|t| t.split(';').next().unwrap_or_default().trim());
-        for media in types {
-            if matches!(media, "*/*" | "application/*" | "") {
-                return Ok(Self::NdJson);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let weight = parts.find_map(|part| part.strip_prefix("q="));
+            if weight.is_some_and(|weight| weight.parse() == Ok(0.0)) {
+                continue;
+            }
+            match media.as_str() {
+                "*/*" | "application/*" | "" => return Ok(Self::NdJson),
+                "text/*" => return Ok(Self::Csv),
+                _ => {}
             }
             if let Some(format) = Self::ALL.into_iter().find(|f| f.content_type() == media) {
                 return Ok(format);
@@ -155,7 +163,7 @@ impl Encoder {
             }
             Writer::Csv { header } => csv(&batch, std::mem::take(header)),
             Writer::Arrow(writer) => {
-                writer.write(&batch)?;
+                writer.write(&canonical(&batch)?)?;
                 Ok(drain(writer.get_mut()))
             }
             Writer::Parquet(writer) => {
@@ -221,4 +229,26 @@ fn plain_rows(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, Ar
     let columns = columns.map(|(column, field)| cast(column, field.data_type()));
     let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
     RecordBatch::try_new(Arc::clone(schema), columns)
+}
+
+/// The same rows without traces of where they come from: IPC writes what lies under nulls, and
+/// the bits after the last row of a bitmap, as they are.
+fn canonical(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().map(|column| {
+        if column.null_count() == 0 && column.data_type() != &DataType::Boolean {
+            return Arc::clone(column);
+        }
+        downcast_primitive_array! {
+            column => cleared(column),
+            DataType::Boolean => Arc::new(column.as_boolean().iter().collect::<BooleanArray>()),
+            DataType::Utf8 => Arc::new(column.as_string::<i32>().iter().collect::<StringArray>()),
+            _ => Arc::clone(column)
+        }
+    });
+    RecordBatch::try_new(batch.schema(), columns.collect())
+}
+
+fn cleared<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>) -> ArrayRef {
+    let fresh: PrimitiveArray<T> = array.iter().collect();
+    Arc::new(fresh.with_data_type(array.data_type().clone()))
 }

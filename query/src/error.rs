@@ -4,7 +4,7 @@ use thiserror::Error;
 use tourbillon_core::error::ErrorKind;
 use tourbillon_core::filter::FilterError;
 use tourbillon_core::merge::MergeError;
-use tourbillon_core::time::{DurationError, TimeError};
+use tourbillon_core::time::{DurationError, TimeError, format_time_ns};
 use tourbillon_lake::LakeError;
 use tourbillon_log::LogError;
 
@@ -58,8 +58,10 @@ pub enum QueryError {
     Format(String),
     /// The window reaches beyond what is complete.
     #[error(
-        "the stream is complete through {complete_through} and the window ends at {end}: wait \
-         longer, or ask with consistency=latest"
+        "the stream is complete through {} and the window ends at {}: wait longer, or ask with \
+         consistency=latest",
+        format_time_ns(*complete_through),
+        format_time_ns(*end)
     )]
     Incomplete {
         /// T, HLC.
@@ -86,12 +88,6 @@ pub enum QueryError {
         partition: u32,
         /// Why.
         reason: String,
-    },
-    /// Too many rows to turn round.
-    #[error("order=desc without a limit answers at most {limit} rows: set a limit or end")]
-    TooManyRows {
-        /// The limit.
-        limit: usize,
     },
     /// The store.
     #[error("cannot read a segment")]
@@ -120,8 +116,7 @@ impl QueryError {
             | Self::Filter(_)
             | Self::UnknownStream(_)
             | Self::UnknownWriter(_)
-            | Self::Format(_)
-            | Self::TooManyRows { .. } => ErrorKind::Invalid,
+            | Self::Format(_) => ErrorKind::Invalid,
             Self::Incomplete { .. } | Self::CatchingUp { .. } => ErrorKind::Unavailable,
             Self::Stopped { .. } => ErrorKind::Data,
             Self::Lake(error) => error.kind(),

@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tourbillon_core::control::WriterPhase;
 use tourbillon_core::error::{ErrorKind, error_chain};
+use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, PartitionId, WriterId};
 use tourbillon_core::problem::{PROBLEM_JSON, Problem};
 use tourbillon_core::time::format_time_ns;
@@ -164,13 +165,15 @@ fn phase_name(phase: WriterPhase) -> &'static str {
 async fn writers(State(service): State<QueryService>) -> Json<Value> {
     let view = service.control_view();
     let writer = |(id, info): (&WriterId, &tourbillon_core::control::WriterInfo)| {
+        // a writer tells its clock with its first ALIVE
+        let told = (info.last_hlc > Hlc::MIN).then_some(info.last_hlc.0);
         json!({
             "writer": id.0,
             "gateway": info.gateway,
             "state": phase_name(info.phase),
-            "last_hlc": format_time_ns(info.last_hlc.0),
+            "last_hlc": told.map(format_time_ns),
             "last_seen": format_time_ns(info.last_append_ns),
-            "drift_ms": (info.last_hlc.0 - info.last_append_ns) / 1_000_000,
+            "drift_ms": told.map(|hlc| (hlc - info.last_append_ns) / 1_000_000),
         })
     };
     Json(json!({ "writers": view.writers.iter().map(writer).collect::<Vec<_>>() }))

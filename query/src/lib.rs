@@ -3,11 +3,21 @@
 
 pub mod encode;
 mod error;
+mod follow;
 pub mod http;
+mod order;
 pub mod params;
 mod partition;
+mod plan;
 mod rejects;
+#[cfg(test)]
+#[allow(dead_code, reason = "the worker's tests use it too")]
+#[path = "../../shard-worker/src/rig.rs"]
+mod rig;
 mod service;
+mod tail;
+#[cfg(test)]
+mod tests;
 pub mod window;
 
 pub use error::{Holder, QueryError};

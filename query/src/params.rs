@@ -30,6 +30,8 @@ pub struct WindowParams {
     pub end: Option<i64>,
     /// Filters on key columns.
     pub keys: Vec<KeyFilter>,
+    /// Only this partition.
+    pub partition: Option<u32>,
     /// Columns of the answer, in order.
     pub columns: Vec<String>,
     /// Newest row first.
@@ -60,13 +62,15 @@ impl WindowParams {
         Ok(params)
     }
 
-    fn everything(schema: &StreamSchema) -> Self {
+    /// All rows that are complete, in every column but `log_offset`.
+    pub fn everything(schema: &StreamSchema) -> Self {
         let system = SYSTEM_COLUMNS[..2].iter().map(|name| (*name).to_owned());
         let own = schema.columns().iter().map(|column| column.name.clone());
         Self {
             start: 0,
             end: None,
             keys: Vec::new(),
+            partition: None,
             columns: system.chain(own).collect(),
             descending: false,
             limit: None,
@@ -104,6 +108,10 @@ impl WindowParams {
                     return Err(wrong(name, "at most 60s"));
                 }
             }
+            "partition" => {
+                let number = value.parse().map_err(|_| wrong(name, "use a whole number"));
+                self.partition = Some(number?);
+            }
             "columns" => self.columns = columns(value, schema)?,
             _ => match name.strip_prefix("key.") {
                 Some(column) => {
@@ -114,8 +122,8 @@ impl WindowParams {
                     });
                 }
                 None => {
-                    let known = "start, end, key.<column>, columns, order, limit, consistency \
-                                 and wait";
+                    let known = "start, end, key.<column>, partition, columns, order, limit, \
+                                 consistency and wait";
                     return Err(wrong(
                         name,
                         &format!("unknown parameter: there are {known}"),

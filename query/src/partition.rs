@@ -1,22 +1,17 @@
 //! One partition as readers see it: segments in the store, and a tail of rows that are not there.
 //!
-//! A task follows the log and the commit chain. Rows enter the tail when the log has them and
-//! leave it in the same step in which the segments that hold them appear, so a reader who looks
-//! under the lock sees every row exactly once.
+//! Rows enter the tail when the log has them and leave it in the same step in which the segments
+//! that hold them appear, so a reader who looks under the lock sees every row exactly once.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use tourbillon_core::broken::{Rule, broken};
-use tourbillon_core::control::StreamDef;
-use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::{Hlc, Key};
 use tourbillon_core::ids::{Offset, PartitionId, WriterId};
 use tourbillon_core::machine::Verdict;
-use tourbillon_core::manifest::{ChainTip, Commit, RowCounts, SegmentMeta};
-use tourbillon_core::open_rows::{OpenRows, RowRun};
+use tourbillon_core::manifest::{Commit, RowCounts, SegmentMeta};
+use tourbillon_core::open_rows::RowRun;
 use tourbillon_core::replica::{Record, Replica};
 use tourbillon_lake::{Chain, Lake};
 use tourbillon_log::control::ControlTopic;
@@ -25,28 +20,24 @@ use tourbillon_log::{Log, TopicPartition, watch};
 
 use crate::error::QueryError;
 use crate::rejects::Rejects;
-
-/// How often the commit chain is looked at.
-const CHAIN_POLL: Duration = Duration::from_millis(250);
-
-/// Pause before a partition that lost the log or the store starts again.
-const RESTART_PAUSE: Duration = Duration::from_millis(500);
+use crate::tail::{self, Queue, Tail};
 
 /// A partition, shared by its task and the readers.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) number: PartitionId,
     pub(crate) at: TopicPartition,
+/// What is known of a partition.
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     segments: Vec<Arc<SegmentMeta>>,
     sealed_key: Option<Key>,
     sealed_rows: u64,
     commits: u64,
-    tail: OpenRows,
+    tail: Tail,
     watermark: Hlc,
     next_offset: Offset,
     members: Vec<(WriterId, Hlc)>,
@@ -71,13 +62,46 @@ pub(crate) struct Summary {
     pub(crate) stopped: Option<String>,
 }
 
+    /// Segments that reach into the window, in key order.
 /// Rows of a window in one partition, at one moment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) segments: Vec<Arc<SegmentMeta>>,
-    /// Per writer, in key order; may reach below the window.
-    pub(crate) tails: Vec<Vec<RowRun>>,
+    /// Rows of the window that are in no segment, per writer, in key order.
+    pub(crate) tails: Vec<Queue>,
     /// Rows at or above this offset are not part of the view.
+impl View {
+    /// The part of it that lies in a narrower window.
+    pub(crate) fn within(&self, window: &Range<Hlc>) -> Self {
+        let tails = self.tails.iter().map(|queue| tail::cut(queue, window));
+        Self {
+            segments: overlapping(&self.segments, window).to_vec(),
+            tails: tails.filter(|queue| !queue.is_empty()).collect(),
+            before: self.before,
+        }
+    }
+
+    /// The lowest stamp in it and the highest; rows need not be there for every one of them.
+    pub(crate) fn span(&self) -> Option<(Hlc, Hlc)> {
+        let segments = self.segments.iter();
+        let segments = segments.map(|s| (s.first_key.hlc, s.last_key.hlc));
+        let tails = self.tails.iter().filter_map(tail::span);
+        segments
+            .chain(tails)
+            .reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
+    }
+}
+
+/// The segments, which follow one another, that reach into `window`.
+fn overlapping<'a>(
+    segments: &'a [Arc<SegmentMeta>],
+    window: &Range<Hlc>,
+) -> &'a [Arc<SegmentMeta>] {
+    let from = segments.partition_point(|s| s.last_key.hlc < window.start);
+    let to = segments.partition_point(|s| s.first_key.hlc < window.end);
+    &segments[from..to.max(from)]
+}
+
     pub(crate) before: Offset,
 }
 
@@ -115,11 +139,16 @@ impl Partition {
         look(&self.state().rejects)
     }
 
-    fn refused(&self, record: Record<'_>, verdict: Option<&Verdict>) {
+    pub(crate) fn refused(&self, record: Record<'_>, verdict: Option<&Verdict>) {
         if verdict.is_some_and(Verdict::is_rejected) {
             self.state().rejects.note(record, verdict);
         }
     }
+        Ok(self.settled(stream)?.watermark)
+    }
+
+    /// The state, if it can be relied on.
+    fn settled(&self, stream: &str) -> Result<MutexGuard<'_, State>, QueryError> {
 
     /// The watermark, or why there is none to rely on.
     pub(crate) fn watermark(&self, stream: &str) -> Result<Hlc, QueryError> {
@@ -132,30 +161,31 @@ impl Partition {
                 reason: reason.clone(),
             }),
             (None, false) => Err(QueryError::CatchingUp { stream, partition }),
-            (None, true) => Ok(state.watermark),
+            (None, true) => Ok(state),
         }
     }
 
-    /// Everything that may lie in a window, without copying rows.
-    pub(crate) fn view(&self, window: &Range<Hlc>) -> View {
-        let state = self.state();
-        let overlaps = |segment: &&Arc<SegmentMeta>| {
-            segment.first_key.hlc < window.end && segment.last_key.hlc >= window.start
-        };
-        let last = Hlc(window.end.0.saturating_sub(1));
-        View {
-            segments: state
-                .segments
-                .iter()
-                .filter(overlaps)
-                .map(Arc::clone)
-                .collect(),
-            tails: state.tail.select_through(Key::last_at(last)).collect(),
+    /// Everything that lies in a window, without copying rows. The partition may have begun anew
+    /// since its watermark was looked at, and then it has no view to give.
+    pub(crate) fn view(&self, stream: &str, window: &Range<Hlc>) -> Result<View, QueryError> {
+        let state = self.settled(stream)?;
+        Ok(View {
+            segments: overlapping(&state.segments, window).to_vec(),
+            tails: state.tail.within(window),
             before: state.next_offset,
-        }
+        })
     }
 
-    fn followed(&self, runs: Vec<RowRun>, replica: &Replica, caught_up: bool) {
+    /// Begins anew with what the commit chain says.
+    pub(crate) fn begin(&self, state: State) {
+        *self.state() = state;
+    }
+
+    pub(crate) fn stop(&self, reason: String) {
+        self.state().stopped = Some(reason);
+    }
+
+    pub(crate) fn followed(&self, runs: Vec<RowRun>, replica: &Replica, caught_up: bool) {
         let mut state = self.state();
         for mut run in runs {
             if let Some(sealed) = state.sealed_key {

@@ -15,7 +15,8 @@ use tourbillon_log::control::ControlTopic;
 use tourbillon_log::{Log, TopicPartition, watch};
 
 use crate::error::{Holder, QueryError};
-use crate::partition::{Partition, PartitionTask};
+use crate::follow::PartitionTask;
+use crate::partition::Partition;
 
 type Partitions = BTreeMap<(StreamName, PartitionId), Arc<Partition>>;
 

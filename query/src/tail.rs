@@ -62,8 +62,10 @@ impl Tail {
 
 /// The part of a queue that lies in `window`.
 pub(crate) fn cut(queue: &Queue, window: &Range<Hlc>) -> Queue {
-    let ends = |run: &RowRun, before: Hlc| stamps(&run.rows).last().is_none_or(|hlc| *hlc < before.0);
-    let begins = |run: &RowRun, before: Hlc| stamps(&run.rows).first().is_none_or(|hlc| *hlc < before.0);
+    let ends =
+        |run: &RowRun, before: Hlc| stamps(&run.rows).last().is_none_or(|hlc| *hlc < before.0);
+    let begins =
+        |run: &RowRun, before: Hlc| stamps(&run.rows).first().is_none_or(|hlc| *hlc < before.0);
     let from = queue.partition_point(|run| ends(run, window.start));
     let to = queue.partition_point(|run| begins(run, window.end));
     let whole = queue.range(from..to.max(from));
@@ -90,31 +92,56 @@ pub(crate) fn span(queue: &Queue) -> Option<(Hlc, Hlc)> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{
-        ArrayRef, RecordBatch, TimestampNanosecondArray, UInt32Array, UInt64Array,
-    };
+    use arrow::array::{ArrayRef, RecordBatch, TimestampNanosecondArray, UInt32Array, UInt64Array};
 
     use super::*;
 
     fn run(writer: u32, hlcs: &[i64]) -> RowRun {
         let columns: [(&str, ArrayRef); 3] = [
-            ("hlc", Arc::new(TimestampNanosecondArray::from(hlcs.to_vec()))),
-            ("writer", Arc::new(UInt32Array::from_value(writer, hlcs.len()))),
-            ("log_offset", Arc::new(UInt64Array::from_value(0, hlcs.len()))),
+            (
+                "hlc",
+                Arc::new(TimestampNanosecondArray::from(hlcs.to_vec())),
+            ),
+            (
+                "writer",
+                Arc::new(UInt32Array::from_value(writer, hlcs.len())),
+            ),
+            (
+                "log_offset",
+                Arc::new(UInt64Array::from_value(0, hlcs.len())),
+            ),
         ];
-        RowRun { schema_version: 1, rows: RecordBatch::try_from_iter(columns).unwrap() }
+        RowRun {
+            schema_version: 1,
+            rows: RecordBatch::try_from_iter(columns).unwrap(),
+        }
     }
 
     fn tail() -> Tail {
         let mut tail = Tail::default();
-        let runs = [(1, vec![10, 20]), (2, vec![15]), (1, vec![30]), (1, vec![40, 50, 60]), (3, vec![])];
-        runs.iter().for_each(|(writer, hlcs)| tail.push(run(*writer, hlcs)));
+        let runs = [
+            (1, vec![10, 20]),
+            (2, vec![15]),
+            (1, vec![30]),
+            (1, vec![40, 50, 60]),
+            (3, vec![]),
+        ];
+        runs.iter()
+            .for_each(|(writer, hlcs)| tail.push(run(*writer, hlcs)));
         tail
     }
 
     fn held(tail: &Tail, from: i64, to: i64) -> Vec<Vec<i64>> {
-        let hlcs = |queue: &Queue| queue.iter().flat_map(|r| stamps(&r.rows).to_vec()).collect();
-        tail.within(&(Hlc(from)..Hlc(to))).iter().map(hlcs).collect()
+        let hlcs = |queue: &Queue| {
+            queue
+                .iter()
+                .flat_map(|r| stamps(&r.rows).to_vec())
+                .collect()
+        };
+        tail.within(&(Hlc(from)..Hlc(to)))
+            .iter()
+            .map(hlcs)
+            .collect()
     }
 
     #[test]
@@ -125,8 +152,10 @@ mod tests {
             for to in from..66 {
                 let mut found: Vec<i64> = held(&tail, from, to).concat();
                 found.sort_unstable();
-                let expected: Vec<i64> =
-                    all.into_iter().filter(|hlc| (from..to).contains(hlc)).collect();
+                let expected: Vec<i64> = all
+                    .into_iter()
+                    .filter(|hlc| (from..to).contains(hlc))
+                    .collect();
                 assert_eq!(found, expected, "{from}..{to}");
             }
         }
@@ -136,7 +165,10 @@ mod tests {
     #[test]
     fn rows_leave_through_a_key() {
         let mut tail = tail();
-        let key = |hlc, writer| Key { hlc: Hlc(hlc), writer: WriterId(writer) };
+        let key = |hlc, writer| Key {
+            hlc: Hlc(hlc),
+            writer: WriterId(writer),
+        };
         tail.drop_through(key(15, 1));
         assert_eq!(held(&tail, 0, 99), [vec![20, 30, 40, 50, 60], vec![15]]);
         tail.drop_through(key(50, 1));

@@ -11,10 +11,10 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
-use tower::ServiceExt;
 use tourbillon_core::ids::Offset;
 use tourbillon_lake::{Chain, Lake};
 use tourbillon_shard_worker::{Worker, WorkerSettings};
+use tower::ServiceExt;
 
 use crate::QueryService;
 use crate::rig::feed::Feed;
@@ -53,7 +53,11 @@ impl Bench {
     async fn on(rig: &Rig) -> Self {
         let service = QueryService::start(rig.log(), rig.lake.clone(), rig.control.clone());
         let router = crate::http::router(service.clone());
-        let bench = Self { rig: rig.clone(), service, router };
+        let bench = Self {
+            rig: rig.clone(),
+            service,
+            router,
+        };
         bench.caught_up().await;
         bench
     }
@@ -89,22 +93,39 @@ impl Bench {
         let response = self.send(uri, accept).await;
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     async fn window(&self, query: &str, accept: &str) -> Answer {
-        self.get(&format!("/v1/streams/ticks/window?{query}"), accept).await
+        self.get(&format!("/v1/streams/ticks/window?{query}"), accept)
+            .await
     }
 }
 
 async fn commits(rig: &Rig, partition: u32) -> u64 {
-    let chain = Chain::new(&rig.lake, &rig.def.name, tourbillon_core::ids::PartitionId(partition));
-    chain.newest().await.unwrap().map_or(0, |link| link.commit.body.seq + 1)
+    let chain = Chain::new(
+        &rig.lake,
+        &rig.def.name,
+        tourbillon_core::ids::PartitionId(partition),
+    );
+    chain
+        .newest()
+        .await
+        .unwrap()
+        .map_or(0, |link| link.commit.body.seq + 1)
 }
 
 /// A worker seals all that can be sealed.
 async fn seal(rig: &Rig) {
-    let settings = WorkerSettings { share: 0, shares: 1, nonce: "w".into() };
+    let settings = WorkerSettings {
+        share: 0,
+        shares: 1,
+        nonce: "w".into(),
+    };
     let worker = Worker::start(settings, rig.log(), rig.lake.clone(), rig.control.clone());
     until(|| async {
         let progress = worker.progress();
@@ -112,7 +133,11 @@ async fn seal(rig: &Rig) {
         for partition in 0..rig.def.partitions {
             ends.push(rig.end(partition).await);
         }
-        progress.values().map(|p| Offset(p.next_offset())).collect::<Vec<_>>() == ends
+        progress
+            .values()
+            .map(|p| Offset(p.next_offset()))
+            .collect::<Vec<_>>()
+            == ends
     })
     .await;
     assert!(worker.is_healthy());

@@ -10,7 +10,7 @@ use chrono::{DateTime, SecondsFormat};
 
 use crate::rig::feed::Row;
 
-/// All columns but `log_offset`, which is only given on request.
+/// All columns but `log_offset`, which is only given on request. The last is not in version 1.
 pub(super) const COLUMNS: [&str; 12] = [
     "hlc", "writer", "symbol", "lot", "ts", "price", "big", "ratio", "side", "up", "n", "note",
 ];
@@ -21,7 +21,11 @@ fn time(ns: i64) -> String {
 
 fn money(value: i128) -> String {
     let (sign, value) = (if value < 0 { "-" } else { "" }, value.unsigned_abs());
-    format!("{sign}{}.{:09}", value / 1_000_000_000, value % 1_000_000_000)
+    format!(
+        "{sign}{}.{:09}",
+        value / 1_000_000_000,
+        value % 1_000_000_000
+    )
 }
 
 /// A value as JSON; none is null.
@@ -36,7 +40,10 @@ fn json(row: &Row, column: &str) -> Option<String> {
         "ts" => row.ts.map(|ts| quoted(&time(ts))),
         "price" => row.price.map(money),
         "big" => row.big.map(|v| v.to_string()),
-        "ratio" => row.ratio.filter(|v| v.is_finite()).map(|v| format!("{v:?}")),
+        "ratio" => row
+            .ratio
+            .filter(|v| v.is_finite())
+            .map(|v| format!("{v:?}")),
         "side" => row.side.map(quoted),
         "up" => row.up.map(|v| v.to_string()),
         "n" => Some(row.n.to_string()),
@@ -50,7 +57,10 @@ fn object(row: &Row, columns: &[&str]) -> String {
         let value = json(row, column).unwrap_or_else(|| "null".into());
         format!("\"{column}\":{value}")
     };
-    format!("{{{}}}", columns.iter().map(member).collect::<Vec<_>>().join(","))
+    format!(
+        "{{{}}}",
+        columns.iter().map(member).collect::<Vec<_>>().join(",")
+    )
 }
 
 pub(super) fn ndjson(rows: &[Row], columns: &[&str]) -> String {
@@ -82,9 +92,18 @@ pub(super) fn csv(rows: &[Row], columns: &[&str]) -> String {
             text
         }
     };
-    let line = |row: &Row| columns.iter().map(|c| field(row, c)).collect::<Vec<_>>().join(",");
+    let line = |row: &Row| {
+        columns
+            .iter()
+            .map(|c| field(row, c))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     let lines = rows.iter().map(line);
-    std::iter::once(columns.join(",")).chain(lines).map(|line| line + "\n").collect()
+    std::iter::once(columns.join(","))
+        .chain(lines)
+        .map(|line| line + "\n")
+        .collect()
 }
 
 /// The rows as Arrow, strings plain.
@@ -92,9 +111,21 @@ pub(super) fn batch(rows: &[Row], columns: &[&str]) -> RecordBatch {
     let column = |name: &&str| -> (String, ArrayRef, bool) {
         let array: ArrayRef = match *name {
             "hlc" => times(rows.iter().map(|row| Some(row.hlc)).collect()),
-            "writer" => Arc::new(rows.iter().map(|row| Some(row.writer)).collect::<UInt32Array>()),
-            "log_offset" => Arc::new(rows.iter().map(|row| Some(row.offset)).collect::<UInt64Array>()),
-            "symbol" => Arc::new(rows.iter().map(|row| Some(row.symbol)).collect::<StringArray>()),
+            "writer" => Arc::new(
+                rows.iter()
+                    .map(|row| Some(row.writer))
+                    .collect::<UInt32Array>(),
+            ),
+            "log_offset" => Arc::new(
+                rows.iter()
+                    .map(|row| Some(row.offset))
+                    .collect::<UInt64Array>(),
+            ),
+            "symbol" => Arc::new(
+                rows.iter()
+                    .map(|row| Some(row.symbol))
+                    .collect::<StringArray>(),
+            ),
             "lot" => Arc::new(rows.iter().map(|row| Some(row.lot)).collect::<Int64Array>()),
             "ts" => times(rows.iter().map(|row| row.ts).collect()),
             "price" => {

@@ -17,7 +17,11 @@ fn queries(feed: &Feed) -> Vec<String> {
     let last = feed.ordered().last().unwrap().hlc;
     let third = (last - EPOCH) / 3;
     let of = |from: i64, to: i64, more: &str| {
-        format!("start={}&end={}&consistency=latest{more}", EPOCH + from, EPOCH + to)
+        format!(
+            "start={}&end={}&consistency=latest{more}",
+            EPOCH + from,
+            EPOCH + to
+        )
     };
     vec![
         of(0, 3 * third + 10, ""),
@@ -107,12 +111,26 @@ async fn text_is_exact() {
     let mut feed = Feed::new(&rig, 53, 1).await;
     feed.run(20, 1000).await;
     let bench = Bench::on(&rig).await;
-    let lines = bench.window("consistency=latest&columns=hlc,price,big,ratio", FORMATS[0]).await;
+    let lines = bench
+        .window("consistency=latest&columns=hlc,price,big,ratio", FORMATS[0])
+        .await;
     for (line, row) in lines.text().lines().zip(feed.ordered()) {
-        assert!(line.starts_with("{\"hlc\":\"2023-11-14T22:13:20.0000"), "{line}");
-        assert_eq!(line.find("Z\""), Some("{\"hlc\":\"2023-11-14T22:13:20.123456789".len()));
+        assert!(
+            line.starts_with("{\"hlc\":\"2023-11-14T22:13:20.0000"),
+            "{line}"
+        );
+        assert_eq!(
+            line.find("Z\""),
+            Some("{\"hlc\":\"2023-11-14T22:13:20.123456789".len())
+        );
         // digits as written, not as a double would have them
-        let price = line.split("\"price\":").nth(1).unwrap().split(',').next().unwrap();
+        let price = line
+            .split("\"price\":")
+            .nth(1)
+            .unwrap()
+            .split(',')
+            .next()
+            .unwrap();
         match row.price {
             None => assert_eq!(price, "null"),
             Some(value) => {

@@ -23,13 +23,18 @@ async fn answers_say_their_order_and_completeness() {
     assert_eq!(answer.header("tourbillon-complete-through"), through);
     assert_eq!(answer.header("tourbillon-final"), "true");
     let ends = [bench.rig.end(0).await, bench.rig.end(1).await];
-    assert_eq!(answer.header("tourbillon-snapshot"), format!("1.{}-{}", ends[0], ends[1]));
+    assert_eq!(
+        answer.header("tourbillon-snapshot"),
+        format!("1.{}-{}", ends[0], ends[1])
+    );
     let latest = bench.window("consistency=latest", "*/*").await;
     assert_eq!(latest.header("tourbillon-final"), "false");
     assert!(latest.body.len() > answer.body.len());
     // final through T, and one stamp more is not
     for (end, is_final) in [(complete.0 + 1, "true"), (complete.0 + 2, "false")] {
-        let answer = bench.window(&format!("end={end}&consistency=latest"), "*/*").await;
+        let answer = bench
+            .window(&format!("end={end}&consistency=latest"), "*/*")
+            .await;
         assert_eq!(answer.header("tourbillon-final"), is_final);
     }
 }
@@ -59,7 +64,10 @@ async fn wrong_parameters_are_problems_that_name_them() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
         let problem = problem(&answer);
         assert_eq!(problem["title"], "invalid");
-        assert!(problem["detail"].as_str().unwrap().contains(name), "{problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(name),
+            "{problem}"
+        );
     }
 }
 
@@ -67,16 +75,30 @@ async fn wrong_parameters_are_problems_that_name_them() {
 async fn unknown_streams_and_formats_are_told() {
     let (_, bench) = mixed(62, 1).await;
     for stream in ["nope", "no%20name", "%C3%BC"] {
-        let answer = bench.get(&format!("/v1/streams/{stream}/window"), "*/*").await;
+        let answer = bench
+            .get(&format!("/v1/streams/{stream}/window"), "*/*")
+            .await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{stream}");
-        assert!(problem(&answer)["detail"].as_str().unwrap().contains("does not exist"));
-        let answer = bench.get(&format!("/v1/streams/{stream}/partitions"), "*/*").await;
+        assert!(
+            problem(&answer)["detail"]
+                .as_str()
+                .unwrap()
+                .contains("does not exist")
+        );
+        let answer = bench
+            .get(&format!("/v1/streams/{stream}/partitions"), "*/*")
+            .await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{stream}");
     }
     for accept in ["image/png", "text/html, application/xml", "text/csv;q=0"] {
         let answer = bench.window("", accept).await;
         assert_eq!(answer.status, StatusCode::NOT_ACCEPTABLE, "{accept}");
-        assert!(problem(&answer)["detail"].as_str().unwrap().contains("text/csv"));
+        assert!(
+            problem(&answer)["detail"]
+                .as_str()
+                .unwrap()
+                .contains("text/csv")
+        );
     }
 }
 
@@ -90,8 +112,14 @@ async fn the_first_type_that_can_be_given_is_given() {
         ("text/csv; charset=utf-8", "text/csv"),
         ("TEXT/CSV", "text/csv"),
         ("text/*", "text/csv"),
-        ("text/html, application/json;q=0.9, */*;q=0.8", "application/json"),
-        ("application/json;q=0, application/vnd.apache.parquet", "application/vnd.apache.parquet"),
+        (
+            "text/html, application/json;q=0.9, */*;q=0.8",
+            "application/json",
+        ),
+        (
+            "application/json;q=0, application/vnd.apache.parquet",
+            "application/vnd.apache.parquet",
+        ),
     ];
     for (accept, given) in cases {
         let answer = bench.window("end=5", accept).await;
@@ -105,9 +133,17 @@ async fn partitions_and_writers_show_the_state() {
     let answer = bench.get("/v1/streams/ticks/partitions", "*/*").await;
     let shown: Value = serde_json::from_slice(&answer.body).unwrap();
     let sum = |member: &str| -> u64 {
-        shown["partitions"].as_array().unwrap().iter().map(|p| p[member].as_u64().unwrap()).sum()
+        shown["partitions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p[member].as_u64().unwrap())
+            .sum()
     };
-    assert_eq!(sum("sealed_rows") + sum("unsealed_rows"), feed.rows.len() as u64);
+    assert_eq!(
+        sum("sealed_rows") + sum("unsealed_rows"),
+        feed.rows.len() as u64
+    );
     assert_eq!(sum("accepted_rows"), feed.rows.len() as u64);
     assert_eq!(sum("lag"), 0);
     assert_eq!(shown["partitions"][0]["caught_up"], true);
@@ -121,7 +157,13 @@ async fn partitions_and_writers_show_the_state() {
     let answer = bench.get("/v1/writers", "*/*").await;
     let shown: Value = serde_json::from_slice(&answer.body).unwrap();
     let writer = &shown["writers"][0];
-    assert_eq!((&writer["gateway"], &writer["state"]), (&"g".into(), &"joined".into()));
+    assert_eq!(
+        (&writer["gateway"], &writer["state"]),
+        (&"g".into(), &"joined".into())
+    );
     // it has not told its clock yet
-    assert_eq!((&writer["last_hlc"], &writer["drift_ms"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&writer["last_hlc"], &writer["drift_ms"]),
+        (&Value::Null, &Value::Null)
+    );
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use object_store::memory::InMemory;
 use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use tourbillon_lake::faulty::{FaultyStore, StoreCall, StoreFault};
 
 use super::*;
@@ -26,15 +26,26 @@ impl Watched {
         let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let (reads, down) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let chain_down = Arc::<AtomicBool>::default();
-        let (count, fail, fail_chain) = (Arc::clone(&reads), Arc::clone(&down), Arc::clone(&chain_down));
+        let (count, fail, fail_chain) = (
+            Arc::clone(&reads),
+            Arc::clone(&down),
+            Arc::clone(&chain_down),
+        );
         let store = FaultyStore::new(inner, move |call, path| {
             if call == StoreCall::Get && path.as_ref().contains("data/") {
                 count.fetch_add(1, Ordering::SeqCst);
                 return fail.load(Ordering::SeqCst).then_some(StoreFault::NoEffect);
             }
-            fail_chain.load(Ordering::SeqCst).then_some(StoreFault::NoEffect)
+            fail_chain
+                .load(Ordering::SeqCst)
+                .then_some(StoreFault::NoEffect)
         });
-        Self { reads, down, chain_down, store }
+        Self {
+            reads,
+            down,
+            chain_down,
+            store,
+        }
     }
 
     fn lake(&self) -> Lake {
@@ -52,7 +63,7 @@ async fn sealed(seed: u64, frames: usize) -> (Watched, Feed, Bench) {
     let rig = Rig::new(watched.lake(), 1).await;
     let mut feed = Feed::new(&rig, seed, 3).await;
     for _ in 0..frames {
-        feed.pass(1_000_000);
+        feed.pass(20_000_000);
         feed.data(0, 0, 4000, None).await;
     }
     feed.pass(300_000_000);
@@ -67,21 +78,39 @@ async fn first_rows_come_before_later_files_are_opened() {
     let (watched, feed, bench) = sealed(80, 60).await;
     let (segments, ..) = bench.service.totals(&bench.rig.def).unwrap();
     assert!(segments > 3, "{segments}");
-    for (order, first) in [("asc", feed.ordered()[0].n), ("desc", feed.ordered().last().unwrap().n)] {
+    for (order, first) in [
+        ("asc", feed.ordered()[0].n),
+        ("desc", feed.ordered().last().unwrap().n),
+    ] {
         let before = watched.reads();
-        let response = bench.send(&format!("/v1/streams/ticks/window?columns=n&order={order}"), "text/csv").await;
+        let response = bench
+            .send(
+                &format!("/v1/streams/ticks/window?columns=n&order={order}"),
+                "text/csv",
+            )
+            .await;
         let mut body = response.into_body().into_data_stream();
         let mut text = Vec::new();
         while text.len() < 50 {
             text.extend_from_slice(&body.next().await.unwrap().unwrap());
         }
         let text = String::from_utf8(text).unwrap();
-        assert!(text.starts_with(&format!("n\n{first}\n")), "{order} {}", &text[..40]);
+        assert!(
+            text.starts_with(&format!("n\n{first}\n")),
+            "{order} {}",
+            &text[..40]
+        );
         let opened = watched.reads() - before;
         drop(body);
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(watched.reads() - before, opened, "a dropped answer reads no more");
-        bench.window(&format!("columns=n&order={order}"), "text/csv").await;
+        assert_eq!(
+            watched.reads() - before,
+            opened,
+            "a dropped answer reads no more"
+        );
+        bench
+            .window(&format!("columns=n&order={order}"), "text/csv")
+            .await;
         let all = watched.reads() - before - opened;
         assert!(opened * 2 < all, "{order}: {opened} of {all} reads");
     }
@@ -107,18 +136,42 @@ async fn limits_read_no_further_than_they_need() {
 #[tokio::test(start_paused = true)]
 async fn descending_is_ascending_turned_round_however_long() {
     let (_, feed, bench) = sealed(82, 60).await;
-    let rows: Vec<String> = feed.ordered().iter().rev().map(|row| row.n.to_string()).collect();
+    let rows: Vec<String> = feed
+        .ordered()
+        .iter()
+        .rev()
+        .map(|row| row.n.to_string())
+        .collect();
     let answer = bench.window("columns=n&order=desc", "text/csv").await;
     assert_eq!(answer.status, StatusCode::OK);
-    assert!(answer.text().lines().skip(1).eq(rows.iter().map(String::as_str)));
-    let answer = bench.window("columns=n&order=desc&limit=200001", "text/csv").await;
-    assert!(answer.text().lines().skip(1).eq(rows[..200_001].iter().map(String::as_str)));
+    assert!(
+        answer
+            .text()
+            .lines()
+            .skip(1)
+            .eq(rows.iter().map(String::as_str))
+    );
+    let answer = bench
+        .window("columns=n&order=desc&limit=200001", "text/csv")
+        .await;
+    assert!(
+        answer
+            .text()
+            .lines()
+            .skip(1)
+            .eq(rows[..200_001].iter().map(String::as_str))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_fails_midway_breaks_off() {
     let (watched, _, bench) = sealed(83, 60).await;
-    for accept in ["*/*", "application/json", "text/csv", "application/vnd.apache.arrow.stream"] {
+    for accept in [
+        "*/*",
+        "application/json",
+        "text/csv",
+        "application/vnd.apache.arrow.stream",
+    ] {
         let response = bench.send("/v1/streams/ticks/window", accept).await;
         assert_eq!(response.status(), StatusCode::OK);
         watched.down.store(true, Ordering::SeqCst);
@@ -133,7 +186,12 @@ async fn an_answer_that_fails_midway_breaks_off() {
     }
     watched.down.store(true, Ordering::SeqCst);
     let answer = bench.window("", "*/*").await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{:?}", answer.body);
+    assert_eq!(
+        answer.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{:?}",
+        answer.body
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,12 +210,18 @@ async fn an_outage_of_the_store_leaves_the_tail_fresh() {
         let query = format!("start={}&consistency=latest&columns=n&wait=0s", last.hlc);
         let answer = bench.window(&query, "text/csv").await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
-        assert!(answer.text().ends_with(&format!("\n{}\n", last.n)), "{}", answer.text());
+        assert!(
+            answer.text().ends_with(&format!("\n{}\n", last.n)),
+            "{}",
+            answer.text()
+        );
     }
     watched.chain_down.store(false, Ordering::SeqCst);
     seal(&rig).await;
     bench.caught_up().await;
-    let answer = bench.window("consistency=latest&columns=n", "text/csv").await;
+    let answer = bench
+        .window("consistency=latest&columns=n", "text/csv")
+        .await;
     assert_eq!(answer.text().lines().count(), feed.rows.len() + 1);
 }
 
@@ -165,7 +229,11 @@ async fn an_outage_of_the_store_leaves_the_tail_fresh() {
 async fn a_damaged_chain_stops_the_partition_with_its_reason() {
     let (_, bench) = mixed(85, 1).await;
     let next = commits(&bench.rig, 0).await;
-    let chain = Chain::new(&bench.rig.lake, &bench.rig.def.name, tourbillon_core::ids::PartitionId(0));
+    let chain = Chain::new(
+        &bench.rig.lake,
+        &bench.rig.def.name,
+        tourbillon_core::ids::PartitionId(0),
+    );
     let mut commit = chain.get(next - 1).await.unwrap().unwrap().commit;
     commit.body.seq += 1;
     let fake = tourbillon_core::manifest::ChainTip {

@@ -35,9 +35,23 @@ async fn an_incomplete_window_names_who_holds_it_back() {
     let problem = problem(&answer);
     let held = problem["held_back_by"].as_array().unwrap();
     assert_eq!(held.len(), 1, "{problem}");
-    assert_eq!((held[0]["partition"].as_u64(), &held[0]["writers"]), (Some(0), &serde_json::json!([2])));
-    assert!(problem["complete_through"].as_str().unwrap().starts_with("2023-11-14T22:13:20.001"));
-    assert!(problem["detail"].as_str().unwrap().contains("2023-11-14T22:13:20.002"), "{problem}");
+    assert_eq!(
+        (held[0]["partition"].as_u64(), &held[0]["writers"]),
+        (Some(0), &serde_json::json!([2]))
+    );
+    assert!(
+        problem["complete_through"]
+            .as_str()
+            .unwrap()
+            .starts_with("2023-11-14T22:13:20.001")
+    );
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("2023-11-14T22:13:20.002"),
+        "{problem}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +71,11 @@ async fn a_window_is_answered_as_soon_as_it_is_complete() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.header("tourbillon-final"), "true");
     assert_eq!(answer.text().lines().count(), 7);
-    assert!((5..6).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!(
+        (5..6).contains(&begun.elapsed().as_secs()),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,13 +84,18 @@ async fn streams_without_writers_are_empty_and_complete_through_nothing() {
     let bench = Bench::on(&rig).await;
     let answer = bench.window("", "*/*").await;
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, ""));
-    assert_eq!(answer.header("tourbillon-complete-through"), "1970-01-01T00:00:00.000000000Z");
+    assert_eq!(
+        answer.header("tourbillon-complete-through"),
+        "1970-01-01T00:00:00.000000000Z"
+    );
     assert_eq!(answer.header("tourbillon-snapshot"), "1.0-0");
     let answer = bench.window(&format!("end={EPOCH}&wait=1s"), "*/*").await;
     let held = &problem(&answer)["held_back_by"];
-    let none = |p: u64| serde_json::json!({
-        "partition": p, "watermark": "1970-01-01T00:00:00.000000000Z", "writers": [],
-    });
+    let none = |p: u64| {
+        serde_json::json!({
+            "partition": p, "watermark": "1970-01-01T00:00:00.000000000Z", "writers": [],
+        })
+    };
     assert_eq!(held, &serde_json::json!([none(0), none(1)]));
 }
 
@@ -113,5 +136,8 @@ async fn new_streams_are_found_and_new_partitions_hold_t_back() {
     };
     rig.control.ensure_stream(&request).await.unwrap();
     let answer = bench.get("/v1/streams/other/window", "text/csv").await;
-    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "hlc,writer,x\n"));
+    assert_eq!(
+        (answer.status, answer.text()),
+        (StatusCode::OK, "hlc,writer,x\n")
+    );
 }

@@ -1,0 +1,153 @@
+//! Reading a window: one merge by key over the files and tails of every partition.
+//!
+//! Everything is read as it is asked for. Nothing waits while rows are at hand, so each piece of
+//! work lets other tasks run.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use tourbillon_core::hlc::Hlc;
+use tourbillon_core::ids::StreamName;
+use tourbillon_core::merge::{Merge, MergeStep};
+use tourbillon_core::open_rows::RowRun;
+use tourbillon_lake::{Lake, SegmentRead};
+
+use crate::error::QueryError;
+use crate::partition::View;
+use crate::tail::Queue;
+use crate::window::ANSWER_ROWS;
+
+/// Inputs of a merge that are opened at the same time.
+const PARALLEL_OPENS: usize = 16;
+
+/// Rows on their way.
+pub(crate) type Batches = BoxStream<'static, Result<RecordBatch, QueryError>>;
+
+/// How to read the rows of a stream.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) lake: Lake,
+    pub(crate) stream: StreamName,
+    /// The window, the filters and the columns, system columns first.
+    pub(crate) read: SegmentRead,
+}
+
+impl Plan {
+    /// The rows of the whole window in key order, in batches of [`ANSWER_ROWS`].
+    pub(crate) fn merged(self: &Arc<Self>, views: &[View]) -> Batches {
+        self.merged_within(views, &self.read.hlc)
+    }
+
+    /// The rows of a part of the window.
+    pub(crate) fn merged_within(self: &Arc<Self>, views: &[View], window: &Range<Hlc>) -> Batches {
+        let inputs = views
+            .iter()
+            .flat_map(|view| self.inputs(view.within(window), window))
+            .collect();
+        merge(inputs, Arc::clone(&self.read.columns))
+    }
+
+    /// One input for a partition's files, which follow one another, and one for each tail.
+    fn inputs(self: &Arc<Self>, view: View, window: &Range<Hlc>) -> Vec<Batches> {
+        let tails = view.tails.into_iter().map(|queue| self.tail(queue));
+        let mut inputs: Vec<Batches> = tails.collect();
+        if view.segments.is_empty() {
+            return inputs;
+        }
+        let (plan, window, before) = (Arc::clone(self), window.clone(), view.before);
+        let files = stream::iter(view.segments).then(move |segment| {
+            let plan = Arc::clone(&plan);
+            let read = SegmentRead {
+                hlc: window.clone(),
+                before: Some(before),
+                ..plan.read.clone()
+            };
+            async move { plan.lake.read_segment(&plan.stream, &segment, read).await }
+        });
+        inputs.push(files.try_flatten().map_err(QueryError::from).boxed());
+        inputs
+    }
+
+    /// The rows of a tail that pass, some thousand at a time.
+    fn tail(self: &Arc<Self>, queue: Queue) -> Batches {
+        let start = (Arc::clone(self), queue);
+        let batches = stream::try_unfold(start, |(plan, mut queue)| async move {
+            tokio::task::yield_now().await;
+            let (mut batches, mut rows) = (Vec::new(), 0);
+            while rows < ANSWER_ROWS
+                && let Some(run) = queue.pop_front()
+            {
+                rows += run.rows.num_rows();
+                batches.push(plan.tail_rows(&run)?);
+            }
+            let batch = match &batches[..] {
+                [] => return Ok(None),
+                [one] => one.clone(),
+                many => concat_batches(&plan.read.columns, many)?,
+            };
+            Ok(Some((batch, (plan, queue))))
+        });
+        batches.boxed()
+    }
+
+    /// The columns to read, null where the run is older, and of them the rows that pass.
+    fn tail_rows(&self, run: &RowRun) -> Result<RecordBatch, ArrowError> {
+        let columns = self.read.columns.fields().iter().map(|field| {
+            let found = run.rows.column_by_name(field.name()).cloned();
+            found.unwrap_or_else(|| new_null_array(field.data_type(), run.rows.num_rows()))
+        });
+        let rows = RecordBatch::try_new(Arc::clone(&self.read.columns), columns.collect())?;
+        self.read.keys.filter(&rows)
+    }
+}
+
+/// Merges the inputs, reading each as it is needed.
+fn merge(inputs: Vec<Batches>, schema: SchemaRef) -> Batches {
+    let merge = Merge::new(inputs.len(), schema, ANSWER_ROWS);
+    let begun = stream::once(open(merge, inputs));
+    let merged = begun.map_ok(|start| {
+        stream::try_unfold(start, |(mut merge, mut inputs)| async move {
+            loop {
+                match merge.step()? {
+                    MergeStep::Done => return Ok(None),
+                    MergeStep::Batch(batch) => return Ok(Some((batch, (merge, inputs)))),
+                    MergeStep::Need(input) => match inputs[input].try_next().await? {
+                        Some(batch) => merge.push(input, batch),
+                        None => merge.finish(input),
+                    },
+                }
+            }
+        })
+    });
+    merged.try_flatten().boxed()
+}
+
+/// Gets the first batch of every input, several at the same time.
+async fn open(mut merge: Merge, inputs: Vec<Batches>) -> Result<(Merge, Vec<Batches>), QueryError> {
+    let firsts: Vec<_> = inputs
+        .into_iter()
+        .map(|input| first_of(input).boxed())
+        .collect();
+    let mut firsts = stream::iter(firsts).buffered(PARALLEL_OPENS);
+    let mut opened = Vec::new();
+    while let Some((input, first)) = firsts.try_next().await? {
+        match first {
+            Some(batch) => merge.push(opened.len(), batch),
+            None => merge.finish(opened.len()),
+        }
+        opened.push(input);
+    }
+    drop(firsts);
+    Ok((merge, opened))
+}
+
+async fn first_of(mut input: Batches) -> Result<(Batches, Option<RecordBatch>), QueryError> {
+    let first = input.try_next().await?;
+    Ok((input, first))
+}
