@@ -13,10 +13,7 @@ use tourbillon_core::machine::Verdict;
 use tourbillon_core::manifest::{Commit, RowCounts, SegmentMeta};
 use tourbillon_core::open_rows::RowRun;
 use tourbillon_core::replica::{Record, Replica};
-use tourbillon_lake::{Chain, Lake};
-use tourbillon_log::control::ControlTopic;
-use tourbillon_log::follow::{FollowError, Follower, as_record};
-use tourbillon_log::{Log, TopicPartition, watch};
+use tourbillon_log::TopicPartition;
 
 use crate::error::QueryError;
 use crate::rejects::Rejects;
@@ -27,10 +24,10 @@ use crate::tail::{self, Queue, Tail};
 pub(crate) struct Partition {
     pub(crate) number: PartitionId,
     pub(crate) at: TopicPartition,
-/// What is known of a partition.
     state: Mutex<State>,
 }
 
+/// What is known of a partition.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     segments: Vec<Arc<SegmentMeta>>,
@@ -62,14 +59,17 @@ pub(crate) struct Summary {
     pub(crate) stopped: Option<String>,
 }
 
-    /// Segments that reach into the window, in key order.
 /// Rows of a window in one partition, at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
+    /// Segments that reach into the window, in key order.
     pub(crate) segments: Vec<Arc<SegmentMeta>>,
     /// Rows of the window that are in no segment, per writer, in key order.
     pub(crate) tails: Vec<Queue>,
     /// Rows at or above this offset are not part of the view.
+    pub(crate) before: Offset,
+}
+
 impl View {
     /// The part of it that lies in a narrower window.
     pub(crate) fn within(&self, window: &Range<Hlc>) -> Self {
@@ -100,9 +100,6 @@ fn overlapping<'a>(
     let from = segments.partition_point(|s| s.last_key.hlc < window.start);
     let to = segments.partition_point(|s| s.first_key.hlc < window.end);
     &segments[from..to.max(from)]
-}
-
-    pub(crate) before: Offset,
 }
 
 impl Partition {
@@ -144,14 +141,14 @@ impl Partition {
             self.state().rejects.note(record, verdict);
         }
     }
+
+    /// The watermark, or why there is none to rely on.
+    pub(crate) fn watermark(&self, stream: &str) -> Result<Hlc, QueryError> {
         Ok(self.settled(stream)?.watermark)
     }
 
     /// The state, if it can be relied on.
     fn settled(&self, stream: &str) -> Result<MutexGuard<'_, State>, QueryError> {
-
-    /// The watermark, or why there is none to rely on.
-    pub(crate) fn watermark(&self, stream: &str) -> Result<Hlc, QueryError> {
         let state = self.state();
         let (stream, partition) = (stream.to_owned(), self.number.0);
         match (&state.stopped, state.caught_up) {
@@ -203,125 +200,22 @@ impl Partition {
         }
     }
 
-    fn committed(&self, commit: &Commit) {
+    pub(crate) fn committed(&self, commit: &Commit) {
+        self.state().committed(commit);
+    }
+}
+
+impl State {
+    pub(crate) fn committed(&mut self, commit: &Commit) {
         let body = &commit.body;
-        let mut state = self.state();
-        state
-            .segments
+        self.segments
             .extend(body.segments.iter().cloned().map(Arc::new));
-        state.rejects.committed(body);
-        state.sealed_key = body.sealed_key;
-        state.sealed_rows = body.sealed_rows;
-        state.commits = body.seq + 1;
+        self.rejects.committed(body);
+        self.sealed_key = body.sealed_key;
+        self.sealed_rows = body.sealed_rows;
+        self.commits = body.seq + 1;
         if let Some(sealed) = body.sealed_key.filter(|_| !broken(Rule::TailLeaves)) {
-            state.tail.drop_through(sealed);
-        }
-    }
-}
-
-/// What a partition's task works with.
-#[derive(Clone, Debug)]
-pub(crate) struct PartitionTask {
-    pub(crate) partition: Arc<Partition>,
-    pub(crate) def: Arc<StreamDef>,
-    pub(crate) log: Arc<dyn Log>,
-    pub(crate) lake: Lake,
-    pub(crate) control: ControlTopic,
-    /// Rung whenever a watermark has moved.
-    pub(crate) bell: watch::Sender<()>,
-    pub(crate) stop: CancellationToken,
-}
-
-enum Failure {
-    Follow(FollowError),
-    Lake(tourbillon_lake::LakeError),
-    Log(tourbillon_log::LogError),
-}
-
-impl Failure {
-    fn describe(&self) -> (ErrorKind, String) {
-        match self {
-            Self::Follow(error) => (error.kind(), error_chain(error)),
-            Self::Lake(error) => (error.kind(), error_chain(error)),
-            Self::Log(error) => (error.kind(), error_chain(error)),
-        }
-    }
-}
-
-impl PartitionTask {
-    /// Follows until `stop`, or until the data is beyond help.
-    pub(crate) async fn run(self) {
-        loop {
-            let Err(failure) = self.follow().await else {
-                return;
-            };
-            let (kind, text) = failure.describe();
-            let topic = &self.partition.at.topic;
-            let partition = self.partition.number.0;
-            if kind != ErrorKind::Unavailable {
-                tracing::error!(error = text, topic, partition, "partition stopped");
-                self.partition.state().stopped = Some(text);
-                self.bell.send_replace(());
-                return;
-            }
-            tracing::warn!(error = text, topic, partition, "partition starts again");
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(RESTART_PAUSE) => {}
-            }
-        }
-    }
-
-    async fn follow(&self) -> Result<(), Failure> {
-        let partition = &self.partition;
-        let chain = Chain::new(&self.lake, &self.def.name, partition.number);
-        let links = chain.load().await.map_err(Failure::Lake)?;
-        *partition.state() = State::default();
-        links
-            .iter()
-            .for_each(|link| partition.committed(&link.commit));
-        let mut tip = links.last().map_or(ChainTip::EMPTY, |link| link.tip);
-        let rules = self.def.rules;
-        let replica = match links.last() {
-            None => Replica::new(rules),
-            Some(link) => Replica::resume(rules, &link.commit.body),
-        };
-        drop(links);
-        let (at, control) = (partition.at.clone(), self.control.clone());
-        let end = self.log.range(&at).await.map_err(Failure::Log)?.end;
-        let mut follower = Follower::start(&*self.log, at, replica, control, self.def.name.clone())
-            .await
-            .map_err(Failure::Follow)?;
-        partition.followed(
-            Vec::new(),
-            follower.replica(),
-            end <= follower.replica().position(),
-        );
-        self.bell.send_replace(());
-        let mut polls = tokio::time::interval(CHAIN_POLL);
-        loop {
-            let records = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Ok(()),
-                _ = polls.tick() => {
-                    while let Some(link) = chain.after_tip(&tip).await.map_err(Failure::Lake)? {
-                        partition.committed(&link.commit);
-                        tip = link.tip;
-                    }
-                    continue;
-                }
-                records = follower.read() => records.map_err(Failure::Follow)?,
-            };
-            let mut runs = Vec::new();
-            for record in &records {
-                let applied = follower.apply(record).await.map_err(Failure::Follow)?;
-                partition.refused(as_record(record), applied.verdict.as_ref());
-                runs.extend(applied.runs);
-            }
-            let caught_up = follower.replica().position() >= end;
-            partition.followed(runs, follower.replica(), caught_up);
-            self.bell.send_replace(());
+            self.tail.drop_through(sealed);
         }
     }
 }
