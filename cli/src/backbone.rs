@@ -17,7 +17,7 @@ use tourbillon_log::{EmbeddedLog, KafkaLog, KafkaSettings, Log, SystemClock};
 use tourbillon_query::QueryService;
 use tourbillon_shard_worker::{Worker, WorkerSettings};
 
-use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs};
+use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs, StorageArgs};
 
 /// First part of topic names in the embedded log.
 const EMBEDDED_PREFIX: &str = "tourbillon";
@@ -68,6 +68,23 @@ impl Backbone {
         let log = KafkaLog::connect(settings).await?;
         let clock = Arc::new(SystemClock::new());
         Self::on(Arc::new(log), lake, &args.topic_prefix, clock).await
+    }
+
+    /// Log and store as they are, for commands that need no service.
+    pub(crate) async fn storage(args: &StorageArgs) -> anyhow::Result<Self> {
+        match (&args.data, &args.kafka, &args.store) {
+            (Some(data), None, store) => {
+                if !data.join("log").is_dir() {
+                    let folder = data.display();
+                    bail!("{folder} holds no log: name the --data folder of a service");
+                }
+                Self::embedded(data, store.as_deref()).await
+            }
+            (None, Some(kafka), Some(store)) => {
+                Self::kafka(kafka, store, &args.kafka_settings).await
+            }
+            _ => bail!("name either --data DIR, or --kafka BROKERS and --store URL"),
+        }
     }
 
     async fn on(

@@ -71,6 +71,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Partitions(args) => commands::list::partitions(args).await,
         Command::Writers(args) => commands::list::writers(args).await,
         Command::Verify(args) => commands::verify::run(args).await,
+        Command::Replay(args) => commands::replay::run(args).await,
         Command::CheckStore(args) => commands::check_store::run(args).await,
     }
 }

@@ -15,4 +15,5 @@ mod crash;
 mod demo;
 mod limits;
 mod load;
+mod replay;
 mod verify;

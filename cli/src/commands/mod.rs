@@ -2,6 +2,7 @@
 
 pub(crate) mod check_store;
 pub(crate) mod list;
+pub(crate) mod replay;
 pub(crate) mod serve;
 pub(crate) mod tail;
 pub(crate) mod verify;

@@ -15,21 +15,7 @@ use crate::out::{self, Outcome, thousands};
 
 /// Makes everything again from the log and compares.
 pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<Outcome> {
-    let backbone = match (&args.data, &args.kafka, &args.store) {
-        (Some(data), None, store) => {
-            if !data.join("log").is_dir() {
-                bail!(
-                    "{} holds no log: name the --data folder of a service",
-                    data.display()
-                );
-            }
-            Backbone::embedded(data, store.as_deref()).await?
-        }
-        (None, Some(kafka), Some(store)) => {
-            Backbone::kafka(kafka, store, &args.kafka_settings).await?
-        }
-        _ => bail!("name either --data DIR, or --kafka BROKERS and --store URL"),
-    };
+    let backbone = Backbone::storage(&args.storage).await?;
     let outcome = verify_all(&backbone, &args).await;
     backbone.close().await?;
     outcome

@@ -46,6 +46,19 @@ impl StreamColumns {
     }
 }
 
+impl StreamColumns {
+    /// The column whose times say how fast rows came.
+    pub(crate) fn paced_by(&self) -> anyhow::Result<String> {
+        let column = self.event_time.clone();
+        column.with_context(|| {
+            format!(
+                "--speed needs an event time, which stream {} has not",
+                self.stream
+            )
+        })
+    }
+}
+
 /// Where a column comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {

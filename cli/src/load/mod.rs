@@ -25,7 +25,7 @@ use crate::args::{FileArgs, LoadArgs};
 use crate::client::Client;
 use crate::out::{self, Outcome, per_second, thousands};
 pub(crate) use mapping::{Mapping, StreamColumns};
-use pacing::Pacer;
+pub(crate) use pacing::Pacer;
 pub(crate) use sender::{Sender, one_time_source};
 pub(crate) use source::Source;
 
@@ -36,10 +36,10 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<Outcome> {
     let client = Client::new(&args.service.url)?;
     let stream = StreamColumns::fetch(&client, &args.stream).await?;
-    let mut pacer = args
-        .speed
-        .map(|speed| Pacer::new(speed, &stream))
-        .transpose()?;
+    let mut pacer = match args.speed {
+        Some(speed) => Some(Pacer::new(speed, stream.paced_by()?)?),
+        None => None,
+    };
     let source_name = match (&args.source, &pacer) {
         (Some(name), None) => name.clone(),
         (Some(_), Some(_)) => bail!(
