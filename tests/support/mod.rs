@@ -34,11 +34,16 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts `tourbillon ARGS --listen 127.0.0.1:0` and waits until it listens.
+    /// Starts `tourbillon ARGS` on a free port and waits until it listens.
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_on(args, "127.0.0.1:0")
+    }
+
+    /// Starts it on an address of the test's choice.
+    pub(crate) fn start_on(args: &[&str], listen: &str) -> Self {
         let mut child = binary()
             .args(args)
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", listen])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -109,6 +114,27 @@ impl Drop for Service {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// An address on which nobody listens now.
+pub(crate) fn free_address() -> String {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("an address").to_string()
+}
+
+/// A number from the environment, for longer runs by hand.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// `load` in the background; whether it succeeded.
+pub(crate) fn loading(args: &[&str]) -> std::thread::JoinHandle<bool> {
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    std::thread::spawn(move || {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        tourbillon(&args).status.success()
+    })
 }
 
 /// Sends a signal to a process.

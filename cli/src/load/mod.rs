@@ -19,7 +19,7 @@ use anyhow::{Context, bail};
 use arrow::datatypes::{Schema, SchemaRef};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::args::{FileArgs, LoadArgs};
 use crate::client::Client;
@@ -32,10 +32,13 @@ pub(crate) use source::Source;
 /// How often progress is told where no bar can be drawn.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
+/// Pause between two attempts to reach the service at first.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
 /// Loads a file.
 pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<Outcome> {
     let client = Client::new(&args.service.url)?;
-    let stream = StreamColumns::fetch(&client, &args.stream).await?;
+    let stream = described(&client, &args).await?;
     let mut pacer = match args.speed {
         Some(speed) => Some(Pacer::new(speed, stream.paced_by()?)?),
         None => None,
@@ -88,6 +91,19 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<Outcome> {
         ));
     }
     Ok(Outcome::Done)
+}
+
+/// The stream's columns, as soon as the service can be reached.
+async fn described(client: &Client, args: &LoadArgs) -> anyhow::Result<StreamColumns> {
+    let until = Instant::now() + args.retry_for;
+    loop {
+        let fetched = StreamColumns::fetch(client, &args.stream).await;
+        let cut_off = |error: &anyhow::Error| error.downcast_ref::<reqwest::Error>().is_some();
+        match fetched {
+            Err(error) if cut_off(&error) && Instant::now() < until => sleep(RETRY_PAUSE).await,
+            other => return other,
+        }
+    }
 }
 
 /// A name for what is loaded and how it is cut: the same for a repeat, another for other rows.
