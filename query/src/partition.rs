@@ -219,3 +219,43 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition() -> Partition {
+        let number = PartitionId(3);
+        let topic = "t.ticks".to_owned();
+        Partition::new(
+            number,
+            TopicPartition {
+                topic,
+                partition: number,
+            },
+        )
+    }
+
+    #[test]
+    fn a_partition_that_begins_anew_gives_no_view_until_it_has_caught_up() {
+        let partition = partition();
+        let everything = Hlc::MIN..Hlc(i64::MAX);
+        let caught_up = State {
+            caught_up: true,
+            next_offset: Offset(7),
+            ..State::default()
+        };
+        partition.begin(caught_up);
+        assert_eq!(
+            partition.view("ticks", &everything).unwrap().before,
+            Offset(7)
+        );
+        // a reader that has already looked at the watermark must not take this for an empty window
+        partition.begin(State::default());
+        let error = partition.view("ticks", &everything).unwrap_err();
+        assert!(matches!(error, QueryError::CatchingUp { partition: 3, .. }));
+        partition.stop("damaged".into());
+        let error = partition.view("ticks", &everything).unwrap_err();
+        assert!(matches!(error, QueryError::Stopped { .. }));
+    }
+}

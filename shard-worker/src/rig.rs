@@ -122,7 +122,7 @@ pub(crate) async fn patient<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Polls until it is so.
-pub(crate) async fn until<F: Future<Output = bool>>(so: impl Fn() -> F) {
+pub(crate) async fn until<F: Future<Output = bool> + Send>(so: impl Fn() -> F + Send + Sync) {
     patient(async {
         while !so().await {
             sleep(Duration::from_millis(2)).await;

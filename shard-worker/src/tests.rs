@@ -195,7 +195,7 @@ async fn shares_split_the_partitions() {
 #[tokio::test(start_paused = true)]
 async fn a_damaged_chain_halts_its_partition_only() {
     let store = Arc::new(InMemory::new());
-    let rig = Rig::new(Lake::with_store(store.clone() as _, "memory://"), 2).await;
+    let rig = Rig::new(Lake::with_store(Arc::clone(&store) as _, "memory://"), 2).await;
     let mut feed = Feed::new(&rig, 3, 2).await;
     feed.run(400, 2_000_000).await;
     rig.seal().await;

@@ -150,7 +150,8 @@ impl Verifier {
         report: &mut PartitionReport,
     ) -> Result<Option<ChainTip>, WorkerError> {
         let mut body = plan.body;
-        let found = self.take(chain.after_tip(tip).await, report)?;
+        let found = take(chain.after_tip(tip).await, report)
+            .map_err(|e| self.failed("read the store", e))?;
         let Some(found) = found.flatten() else {
             self.check_gap(chain, tip, report).await?;
             return Ok(None);
@@ -169,7 +170,7 @@ impl Verifier {
         if !plan.rejects.is_empty() {
             let (made, _) = encode_rejects(self.partition, body.seq, &plan.rejects);
             let stored = self.lake.get_rejects(&self.def.name, &made).await;
-            self.take(stored, report)?;
+            take(stored, report).map_err(|e| self.failed("read the store", e))?;
             body.rejects = Some(made);
         }
         if !same_content(&body, said) {
@@ -190,7 +191,8 @@ impl Verifier {
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
         let stored = self.lake.get_segment(&self.def.name, &said.name).await;
-        let Some(stored) = self.take(stored, report)? else {
+        let Some(stored) = take(stored, report).map_err(|e| self.failed("read the store", e))?
+        else {
             return Ok(());
         };
         if stored == made.bytes && *said == made.meta {
@@ -203,7 +205,7 @@ impl Verifier {
         };
         let verified = off_thread(move || verify_segment(&path, &stored, &said)).await;
         let verified = verified.map_err(|e| self.failed("verify a segment", e))?;
-        self.take(verified, report)?;
+        take(verified, report).map_err(|e| self.failed("read the store", e))?;
         Ok(())
     }
 
@@ -214,7 +216,9 @@ impl Verifier {
         tip: &ChainTip,
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
-        let newest = self.take(chain.newest_listed().await, report)?.flatten();
+        let newest = take(chain.newest_listed().await, report)
+            .map_err(|e| self.failed("read the store", e))?
+            .flatten();
         let absent = chain
             .get(tip.next_seq)
             .await
@@ -235,29 +239,15 @@ impl Verifier {
         log_end: Offset,
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
-        let next = self.take(chain.after_tip(tip).await, report)?.flatten();
+        let next = take(chain.after_tip(tip).await, report)
+            .map_err(|e| self.failed("read the store", e))?
+            .flatten();
         if next.is_some_and(|link| link.commit.body.next_offset <= log_end) {
             let path = chain.path(tip.next_seq);
             let what = format!("commit {path} is not one that the log asks for");
             report.differences.push(what);
         }
         Ok(())
-    }
-
-    /// Damage is a difference; a store that does not answer ends the verification.
-    fn take<T>(
-        &self,
-        result: Result<T, LakeError>,
-        report: &mut PartitionReport,
-    ) -> Result<Option<T>, WorkerError> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if error.kind() == ErrorKind::Data => {
-                report.differences.push(error_chain(&error));
-                Ok(None)
-            }
-            Err(error) => Err(self.failed("read the store", error)),
-        }
     }
 
     fn failed(&self, step: &'static str, cause: impl Into<Cause>) -> WorkerError {
@@ -274,4 +264,19 @@ impl Verifier {
 fn lost(at: &TopicPartition, source: tourbillon_log::LogError) -> Cause {
     let (at, from) = (at.clone(), Offset(0));
     Cause::Follow(tourbillon_log::follow::FollowError::Read { at, from, source })
+}
+
+/// Damage is a difference; a store that does not answer ends the verification.
+fn take<T>(
+    result: Result<T, LakeError>,
+    report: &mut PartitionReport,
+) -> Result<Option<T>, LakeError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::Data => {
+            report.differences.push(error_chain(&error));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

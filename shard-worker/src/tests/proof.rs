@@ -67,10 +67,10 @@ impl Bench {
     }
 
     /// The newest commit that `which` holds for.
-    async fn body(&self, which: impl Fn(&CommitBody) -> bool) -> CommitBody {
+    async fn body(&self, which: fn(&CommitBody) -> bool) -> CommitBody {
         let links = self.rig.links(0).await;
         let bodies = links.into_iter().map(|link| link.commit.body);
-        bodies.filter(which).last().unwrap()
+        bodies.rev().find(which).unwrap()
     }
 
     /// The report has exactly one difference, which names `path`.
