@@ -63,7 +63,6 @@ async fn wrong_parameters_are_problems_that_name_them() {
         let answer = bench.window(query, "*/*").await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
         let problem = problem(&answer);
-        assert_eq!(problem["title"], "invalid");
         assert!(
             problem["detail"].as_str().unwrap().contains(name),
             "{problem}"
