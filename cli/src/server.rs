@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -16,6 +18,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tourbillon_core::error::ErrorKind;
+use tourbillon_core::problem::{PROBLEM_JSON, Problem};
 
 /// How long answers under way may take once the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -42,16 +46,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens and serves `routes` besides health and metrics.
-    pub(crate) async fn start(
-        listen: SocketAddr,
+    /// Serves `routes` besides health and metrics.
+    pub(crate) fn start(
+        listener: TcpListener,
         routes: Router,
         health: Health,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
         let page = Router::new()
             .route("/metrics", get(move || async move { metrics.render() }))
@@ -59,6 +60,7 @@ impl Server {
             .route("/readyz", get(readyz))
             .with_state(health);
         let app = routes.merge(page).fallback(unknown_path);
+        let app = app.layer(map_response(as_problem));
         let stop = CancellationToken::new();
         let until = stop.clone().cancelled_owned();
         let task = tokio::spawn(async move {
@@ -84,6 +86,33 @@ impl Server {
     }
 }
 
+/// Takes an address, before anything else is begun.
+pub(crate) async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(listen).await;
+    bound.with_context(|| format!("cannot listen on {listen}"))
+}
+
+/// Refusals that the router itself made, of methods and of paths that are not UTF-8, become
+/// problem documents too.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(CONTENT_TYPE);
+    if !status.is_client_error() || kind.is_some_and(|kind| kind == PROBLEM_JSON) {
+        return response;
+    }
+    let (mut head, _) = response.into_parts();
+    let detail = match status {
+        StatusCode::METHOD_NOT_ALLOWED => "this path does not take this method",
+        _ => "the path or query cannot be read",
+    };
+    let problem = Problem::new(status.as_u16(), ErrorKind::Invalid, detail);
+    head.headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    head.headers.remove(CONTENT_LENGTH);
+    let text = serde_json::to_vec(&problem).unwrap_or_default();
+    Response::from_parts(head, text.into())
+}
+
 async fn healthz(State(health): State<Health>) -> Response {
     state((health.live)())
 }
@@ -102,8 +131,8 @@ fn state(good: bool) -> Response {
 
 async fn unknown_path(uri: axum::http::Uri) -> Response {
     let detail = format!("nothing is served at {}", uri.path());
-    let problem = tourbillon_core::problem::Problem::new(404, "Not Found", detail);
-    let kind = [("content-type", tourbillon_core::problem::PROBLEM_JSON)];
+    let problem = Problem::new(404, ErrorKind::Invalid, detail);
+    let kind = [(CONTENT_TYPE, PROBLEM_JSON)];
     (StatusCode::NOT_FOUND, kind, Json(problem)).into_response()
 }
 

@@ -52,8 +52,8 @@ pub enum Rule {
     FenceWaits,
     /// A writer raises its clock above W when it opens.
     RaiseAboveWatermark,
-    /// A beat never overtakes rows that were stamped before it.
-    BeatAfterRows,
+    /// A stamp and its place in the queues are taken at once.
+    StampAndQueue,
     /// A repeat keeps the client's sequence.
     SourcesTravel,
     /// Rows leave the tail in the step in which their segment appears.
@@ -88,7 +88,7 @@ impl Rule {
         (Self::AckWithinDrift, "ack-ahead-of-append"),
         (Self::FenceWaits, "fence-without-wait"),
         (Self::RaiseAboveWatermark, "no-raise"),
-        (Self::BeatAfterRows, "beat-overtakes-rows"),
+        (Self::StampAndQueue, "stamp-then-queue"),
         (Self::SourcesTravel, "source-forgotten"),
         (Self::TailLeaves, "tail-stays"),
         (Self::FinalThroughT, "final-above-t"),

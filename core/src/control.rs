@@ -124,7 +124,7 @@ pub enum StreamError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// A column's type.
-    #[error("column `{column}`: {source}")]
+    #[error("column `{column}`")]
     Type {
         /// The column.
         column: String,

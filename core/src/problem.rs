@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ErrorKind;
+
 /// Media type of a [`Problem`].
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -20,7 +22,11 @@ pub struct ProblemRow {
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Short name of the class of error.
+    /// What kind of error it is, as a URN.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// The status in words.
+    #[serde(default)]
     pub title: String,
     /// HTTP status.
     pub status: u16,
@@ -36,10 +42,11 @@ pub struct Problem {
 
 impl Problem {
     /// A problem without rows.
-    pub fn new(status: u16, title: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn new(status: u16, kind: ErrorKind, detail: impl Into<String>) -> Self {
         let more = serde_json::Map::new();
         Self {
-            title: title.into(),
+            kind: format!("urn:tourbillon:problem:{}", kind.as_str()),
+            title: title(status).to_owned(),
             status,
             detail: detail.into(),
             rows: Vec::new(),
@@ -50,5 +57,21 @@ impl Problem {
     /// Seconds after which to try again, if that can help.
     pub fn retry_after_s(&self) -> Option<u32> {
         matches!(self.status, 429 | 503).then_some(1)
+    }
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        400..500 => "Client Error",
+        _ => "Internal Server Error",
     }
 }

@@ -62,6 +62,9 @@ pub enum IngestError {
     /// The gateway has no writer now.
     #[error("the gateway is joining or leaving: try again")]
     NotReady,
+    /// The gateway has no writer now, and not for want of time.
+    #[error("the gateway cannot join: {0}")]
+    CannotJoin(String),
     /// The writer has not opened the stream yet.
     #[error("stream `{0}` is being opened: try again")]
     Opening(StreamName),
@@ -169,6 +172,7 @@ impl IngestError {
             Self::Clock(error) => error.kind(),
             Self::Overloaded { .. }
             | Self::NotReady
+            | Self::CannotJoin(_)
             | Self::Opening(_)
             | Self::Indeterminate
             | Self::AheadOfAppendTime { .. } => ErrorKind::Unavailable,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use tokio::sync::{mpsc, oneshot};
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::{Hlc, HlcError};
@@ -56,7 +57,7 @@ impl Submission {
         source: Option<Source>,
         mut held: Reservation,
     ) -> Result<Self, IngestError> {
-        held.resize(rows.get_array_memory_size() + REQUEST_BYTES)?;
+        held.resize(memory_bytes(rows) + REQUEST_BYTES)?;
         let cuts = cut(def.schema(), rows, def.partitions)?;
         // a parser gives at most 4 Mi rows
         let rows = u32::try_from(rows.num_rows()).unwrap_or(u32::MAX);
@@ -68,6 +69,16 @@ impl Submission {
             held,
         })
     }
+}
+
+/// What rows hold of memory. Buffers that several columns share, as those of an Arrow body do,
+/// count once for the part that each uses.
+fn memory_bytes(rows: &RecordBatch) -> usize {
+    let column = |column: &ArrayRef| {
+        let used = column.to_data().get_slice_memory_size();
+        used.unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    rows.columns().iter().map(column).sum()
 }
 
 /// Proof that rows are durable.
@@ -93,6 +104,10 @@ struct Shared {
     writer: watch::Sender<Option<Arc<Writer>>>,
     stop: CancellationToken,
     supervisor: Mutex<Option<JoinHandle<()>>>,
+    /// Bodies that may be parsed at once: parsing needs memory beyond what is reserved.
+    parsers: Arc<Semaphore>,
+    /// Why it could not join, last time it tried.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Gateway {
@@ -105,6 +120,8 @@ impl Gateway {
             writer: watch::Sender::new(None),
             stop: CancellationToken::new(),
             supervisor: Mutex::default(),
+            parsers: Arc::new(Semaphore::new(parallelism())),
+            trouble: Mutex::default(),
         }));
         let supervisor = tokio::spawn(supervise(Arc::clone(&gateway.0)));
         *gateway.supervisor() = Some(supervisor);
@@ -121,9 +138,10 @@ impl Gateway {
         &self.0.env.control
     }
 
-    /// Whether it takes rows.
+    /// Whether it takes rows, and can acknowledge them.
     pub fn is_ready(&self) -> bool {
-        self.0.writer.borrow().is_some()
+        let writer = self.0.writer.borrow();
+        writer.as_ref().is_some_and(|writer| writer.lease.holds())
     }
 
     /// Resolves when it takes rows.
@@ -140,6 +158,15 @@ impl Gateway {
     /// Wall time, ns since the epoch.
     pub fn wall_ns(&self) -> i64 {
         self.0.env.clock.wall_ns()
+    }
+
+    /// A turn to parse a body, given back when dropped.
+    pub(crate) async fn parser(&self) -> Result<OwnedSemaphorePermit, IngestError> {
+        let parsers = Arc::clone(&self.0.parsers);
+        parsers
+            .acquire_owned()
+            .await
+            .map_err(|_| IngestError::NotReady)
     }
 
     /// A share of the bytes that may be in flight.
@@ -160,7 +187,10 @@ impl Gateway {
             .borrow()
             .as_ref()
             .map(Arc::clone)
-            .ok_or(IngestError::NotReady)
+            .ok_or_else(|| match self.0.trouble().clone() {
+                Some(reason) => IngestError::CannotJoin(reason),
+                None => IngestError::NotReady,
+            })
     }
 
     fn supervisor(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
@@ -177,6 +207,15 @@ impl Gateway {
             return Ok(Receipt::default());
         }
         let writer = self.writer()?;
+        tokio::select! {
+            biased;
+            submitted = Self::submit_to(&writer, submission) => submitted,
+            // what comes now can be acknowledged by nobody
+            () = writer.lease.lapsed() => Err(IngestError::Indeterminate),
+        }
+    }
+
+    async fn submit_to(writer: &Writer, submission: Submission) -> Result<Receipt, IngestError> {
         let lanes = writer
             .lanes(&submission.def.name, submission.def.partitions)
             .await?;
@@ -187,9 +226,17 @@ impl Gateway {
             permits.push(lane.reserve().await.map_err(|_| IngestError::NotReady)?);
         }
         let rows = submission.rows;
-        let placed = writer
-            .stamps
-            .take(rows, |base| (base, place(submission, base, permits)));
+        let early = if broken(Rule::StampAndQueue) {
+            let early = writer.stamps.take(rows, |base| base)?;
+            sleep(Duration::from_millis(2)).await;
+            Some(early)
+        } else {
+            None
+        };
+        let placed = writer.stamps.take(rows, |base| {
+            let base = early.unwrap_or(base);
+            (base, place(submission, base, permits))
+        });
         if let Err(error @ HlcError::Jumped { .. }) = placed {
             writer.end(&error.into());
         }
@@ -219,6 +266,16 @@ impl Gateway {
             tracing::error!(%error, "the gateway's supervisor died");
         }
     }
+}
+
+impl Shared {
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Queues a submission whose first row has stamp `base`.
@@ -268,6 +325,7 @@ async fn supervise(shared: Arc<Shared>) {
         match joined {
             Ok(writer) => {
                 pause = JOIN_PAUSE.0;
+                *shared.trouble() = None;
                 tracing::info!(writer = writer.id.0, "gateway joined");
                 shared.writer.send_replace(Some(Arc::clone(&writer)));
                 let stopped = tokio::select! {
@@ -283,6 +341,7 @@ async fn supervise(shared: Arc<Shared>) {
             }
             Err(error) => {
                 let text = error_chain(&error);
+                *shared.trouble() = Some(text.clone());
                 if error.kind() == ErrorKind::Unavailable {
                     tracing::warn!(error = text, "cannot join yet");
                 } else {

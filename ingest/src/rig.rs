@@ -1,18 +1,22 @@
 //! A gateway on a log in memory, for tests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use tourbillon_core::control::{ColumnSpec, StreamDef};
-use tourbillon_core::ids::PartitionId;
+use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_core::machine::PartitionMachine;
 use tourbillon_core::replica::{Record, Replica};
 use tourbillon_log::control::{ControlTopic, StreamRequest};
-use tourbillon_log::{Log, LogRecord, MemoryLog, SystemClock, TopicPartition};
+use tourbillon_log::{
+    Delivery, Log, LogError, LogRange, LogReader, LogRecord, MemoryLog, SystemClock, TopicPartition,
+};
 
 use crate::commits::NoCommits;
 use crate::gateway::{Gateway, REQUEST_BYTES, Source, Submission};
@@ -35,8 +39,7 @@ pub(crate) fn settings(nonce: &str) -> GatewaySettings {
     settings
 }
 
-async fn environment(log: &MemoryLog) -> Environment {
-    let client: Arc<dyn Log> = Arc::new(log.clone());
+async fn environment(client: Arc<dyn Log>) -> Environment {
     let control = ControlTopic::open(Arc::clone(&client), "t").await.unwrap();
     Environment {
         log: client,
@@ -64,7 +67,16 @@ pub(crate) async fn stream(control: &ControlTopic, partitions: u32) -> Arc<Strea
 
 impl Rig {
     pub(crate) async fn on(log: MemoryLog, settings: GatewaySettings) -> Self {
-        let env = environment(&log).await;
+        Self::through(Arc::new(log.clone()), log, settings).await
+    }
+
+    /// A gateway that reaches `log` through `client`.
+    pub(crate) async fn through(
+        client: Arc<dyn Log>,
+        log: MemoryLog,
+        settings: GatewaySettings,
+    ) -> Self {
+        let env = environment(client).await;
         let def = stream(&env.control, PARTITIONS).await;
         let gateway = Gateway::start(settings, env);
         patient(gateway.until_ready()).await;
@@ -180,4 +192,53 @@ where
         }
     })
     .await;
+}
+
+/// A log that can stop answering, as one whose brokers are gone.
+#[derive(Debug)]
+pub(crate) struct Stalling {
+    pub(crate) log: MemoryLog,
+    pub(crate) stalled: AtomicBool,
+}
+
+impl Stalling {
+    async fn answer(&self) {
+        while self.stalled.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Log for Stalling {
+    async fn ensure_topic(&self, topic: &str, n: u32, keep: bool) -> Result<(), LogError> {
+        self.log.ensure_topic(topic, n, keep).await
+    }
+    async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
+        self.log.partitions(topic).await
+    }
+    async fn enqueue(&self, to: &TopicPartition, bytes: Bytes) -> Result<Delivery, LogError> {
+        self.answer().await;
+        self.log.enqueue(to, bytes).await
+    }
+    async fn range(&self, of: &TopicPartition) -> Result<LogRange, LogError> {
+        self.answer().await;
+        self.log.range(of).await
+    }
+    async fn read(
+        &self,
+        of: &TopicPartition,
+        from: Offset,
+    ) -> Result<Box<dyn LogReader>, LogError> {
+        self.log.read(of, from).await
+    }
+    fn exclusive(&self) -> bool {
+        self.log.exclusive()
+    }
+    fn has_append_time(&self) -> bool {
+        self.log.has_append_time()
+    }
+    async fn close(&self) -> Result<(), LogError> {
+        self.log.close().await
+    }
 }

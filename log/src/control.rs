@@ -4,8 +4,10 @@
 //! holds the record, so that a caller always reads its own writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
+use tokio::time::sleep;
 use tourbillon_core::control::{
     ColumnSpec, ControlRecord, ControlView, StreamDef, StreamError, StreamSpec,
 };
@@ -13,7 +15,7 @@ use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::{Offset, PartitionId, StreamName};
 use tourbillon_core::schema::{Column, builtin_streams};
 
-use crate::{Appended, Log, LogError, TopicPartition, watch};
+use crate::{Appended, Log, LogError, LogReader, TopicPartition, watch};
 
 /// Partitions of a stream whose creator names no number.
 pub const DEFAULT_PARTITIONS: u32 = 4;
@@ -23,6 +25,9 @@ pub const DEFAULT_WINDOW_NS: i64 = 10_000_000_000;
 
 /// How far a stamp may lie above the append time, ns.
 pub const DEFAULT_MAX_DRIFT_NS: i64 = 500_000_000;
+
+/// Pause before the control topic is read again after an outage.
+const REOPEN_PAUSE: Duration = Duration::from_millis(250);
 
 /// Rounds of "read, propose, see who won" before a contended change gives up.
 const MAX_PROPOSALS: usize = 8;
@@ -118,29 +123,8 @@ impl ControlTopic {
             partition: PartitionId(0),
         };
         let (sender, view) = watch::channel(Arc::new(ControlView::default()));
-        let mut reader = log.read(&at, Offset(0)).await?;
-        tokio::spawn(async move {
-            loop {
-                let records = tokio::select! {
-                    biased;
-                    () = sender.closed() => return,
-                    records = reader.next() => records,
-                };
-                let records = match records {
-                    Ok(records) => records,
-                    Err(LogError::Closed) => return,
-                    Err(error) => {
-                        tracing::error!(error = error_chain(&error), "control topic lost");
-                        return;
-                    }
-                };
-                let mut next = ControlView::clone(&sender.borrow());
-                for record in &records {
-                    next.apply(record.offset, record.append_time_ns, &record.payload);
-                }
-                sender.send_replace(Arc::new(next));
-            }
-        });
+        let reader = log.read(&at, Offset(0)).await?;
+        tokio::spawn(follow(Arc::clone(&log), at.clone(), reader, sender));
         let control = Self {
             log,
             prefix: prefix.into(),
@@ -272,12 +256,57 @@ impl ControlTopic {
     }
 }
 
+/// Feeds the view until nobody looks any more. An outage of the log only delays it.
+async fn follow(
+    log: Arc<dyn Log>,
+    at: TopicPartition,
+    mut reader: Box<dyn LogReader>,
+    sender: watch::Sender<Arc<ControlView>>,
+) {
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            records = reader.next() => records,
+        };
+        match read {
+            Ok(records) => {
+                let mut next = ControlView::clone(&sender.borrow());
+                for record in &records {
+                    next.apply(record.offset, record.append_time_ns, &record.payload);
+                }
+                sender.send_replace(Arc::new(next));
+                continue;
+            }
+            Err(LogError::Closed) => return,
+            Err(error) if error.kind() != ErrorKind::Unavailable => {
+                tracing::error!(error = error_chain(&error), "control topic lost");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "control topic out of reach");
+            }
+        }
+        tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            () = sleep(REOPEN_PAUSE) => {}
+        }
+        let next = sender.borrow().next_offset;
+        if let Ok(again) = log.read(&at, next).await {
+            reader = again;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
     use tourbillon_core::clock::ManualClock;
 
     use super::*;
-    use crate::MemoryLog;
+    use crate::{Delivery, LogRange, LogRecord, MemoryLog};
 
     async fn control() -> ControlTopic {
         let log = MemoryLog::new(Arc::new(ManualClock::new(1)));
@@ -357,5 +386,72 @@ mod tests {
         control.ensure_builtin_streams().await.unwrap();
         assert_eq!(control.view().streams.len(), 2);
         assert_eq!(control.view().ignored, 0);
+    }
+
+    /// A log whose readers fail after each read.
+    #[derive(Debug)]
+    struct Flaky(MemoryLog);
+
+    #[derive(Debug)]
+    struct FlakyReader(Box<dyn LogReader>, bool);
+
+    #[async_trait]
+    impl LogReader for FlakyReader {
+        async fn next(&mut self) -> Result<Vec<LogRecord>, LogError> {
+            if self.1 {
+                return Err(LogError::Unreachable {
+                    brokers: "b".into(),
+                    source: Arc::new(std::io::Error::other("outage")),
+                });
+            }
+            let records = self.0.next().await;
+            self.1 = true;
+            records
+        }
+    }
+
+    #[async_trait]
+    impl Log for Flaky {
+        async fn ensure_topic(&self, topic: &str, n: u32, keep: bool) -> Result<(), LogError> {
+            self.0.ensure_topic(topic, n, keep).await
+        }
+        async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
+            self.0.partitions(topic).await
+        }
+        async fn enqueue(&self, to: &TopicPartition, bytes: Bytes) -> Result<Delivery, LogError> {
+            self.0.enqueue(to, bytes).await
+        }
+        async fn range(&self, of: &TopicPartition) -> Result<LogRange, LogError> {
+            self.0.range(of).await
+        }
+        async fn read(
+            &self,
+            of: &TopicPartition,
+            from: Offset,
+        ) -> Result<Box<dyn LogReader>, LogError> {
+            let reader = self.0.read(of, from).await?;
+            Ok(Box::new(FlakyReader(reader, false)))
+        }
+        fn exclusive(&self) -> bool {
+            self.0.exclusive()
+        }
+        fn has_append_time(&self) -> bool {
+            self.0.has_append_time()
+        }
+        async fn close(&self) -> Result<(), LogError> {
+            self.0.close().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_of_the_log_only_delays_the_view() {
+        let log = Flaky(MemoryLog::new(Arc::new(ManualClock::new(1))));
+        let control = ControlTopic::open(Arc::new(log), "t").await.unwrap();
+        for column in ["a", "b", "c"] {
+            control.ensure_stream(&request(&[column])).await.unwrap();
+        }
+        let view = control.view();
+        let columns = view.streams.values().next().unwrap().schema().columns();
+        assert_eq!(columns.len(), 3);
     }
 }

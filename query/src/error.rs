@@ -31,7 +31,7 @@ pub enum QueryError {
         reason: String,
     },
     /// A time.
-    #[error("{name}: {source}")]
+    #[error("{name}")]
     Time {
         /// Which parameter.
         name: &'static str,

@@ -18,7 +18,7 @@ use tourbillon_core::time::format_time_ns;
 
 use crate::encode::{Encoder, OutputFormat};
 use crate::error::QueryError;
-use crate::params::WindowParams;
+use crate::params::{WindowParams, wrong};
 use crate::rejects::RejectsParams;
 use crate::service::QueryService;
 use crate::window::Window;
@@ -102,7 +102,9 @@ async fn answer(window: Window, format: OutputFormat) -> Result<Response, QueryE
 async fn partitions(
     State(service): State<QueryService>,
     Path(stream): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, QueryError> {
+    no_parameters(&pairs)?;
     let def = service.find(&stream)?;
     let complete = service.complete_through(&def).ok();
     let mut rows = Vec::new();
@@ -162,7 +164,18 @@ fn phase_name(phase: WriterPhase) -> &'static str {
     }
 }
 
-async fn writers(State(service): State<QueryService>) -> Json<Value> {
+fn no_parameters(pairs: &[(String, String)]) -> Result<(), QueryError> {
+    match pairs.first() {
+        Some((name, _)) => Err(wrong(name, "unknown parameter: there are none")),
+        None => Ok(()),
+    }
+}
+
+async fn writers(
+    State(service): State<QueryService>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, QueryError> {
+    no_parameters(&pairs)?;
     let view = service.control_view();
     let writer = |(id, info): (&WriterId, &tourbillon_core::control::WriterInfo)| {
         // a writer tells its clock with its first ALIVE
@@ -176,18 +189,26 @@ async fn writers(State(service): State<QueryService>) -> Json<Value> {
             "drift_ms": told.map(|hlc| (hlc - info.last_append_ns) / 1_000_000),
         })
     };
-    Json(json!({ "writers": view.writers.iter().map(writer).collect::<Vec<_>>() }))
+    let writers: Vec<_> = view.writers.iter().map(writer).collect();
+    Ok(Json(json!({ "writers": writers })))
 }
 
-async fn streams(State(service): State<QueryService>) -> Json<Value> {
+async fn streams(
+    State(service): State<QueryService>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, QueryError> {
+    no_parameters(&pairs)?;
     let view = service.control_view();
-    Json(json!({ "streams": view.streams.values().map(|d| d.describe()).collect::<Vec<_>>() }))
+    let streams: Vec<_> = view.streams.values().map(|def| def.describe()).collect();
+    Ok(Json(json!({ "streams": streams })))
 }
 
 async fn stream_of(
     State(service): State<QueryService>,
     Path(stream): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, QueryError> {
+    no_parameters(&pairs)?;
     Ok(Json(service.find(&stream)?.describe()))
 }
 
@@ -206,7 +227,7 @@ impl IntoResponse for QueryError {
         if matches!(kind, ErrorKind::Internal | ErrorKind::Data) {
             tracing::error!(error = error_chain(&self), "query failed");
         }
-        let mut problem = Problem::new(self.http_status(), kind.as_str(), error_chain(&self));
+        let mut problem = Problem::new(self.http_status(), kind, error_chain(&self));
         if let Self::Incomplete {
             complete_through,
             holders,

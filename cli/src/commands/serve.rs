@@ -10,12 +10,13 @@ use tourbillon_query::QueryService;
 use crate::args::{GatewayArgs, IngestArgs, QueryArgs, ShardWorkerArgs, StandaloneArgs};
 use crate::backbone::Backbone;
 use crate::out::Outcome;
-use crate::server::{Health, Server, signalled};
+use crate::server::{Health, Server, bind, signalled};
 use crate::telemetry;
 
 /// Everything in one process, on the embedded log.
 pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
+    let listener = bind(args.http.listen).await?;
     let backbone = Backbone::embedded(&args.data, args.store.as_deref()).await?;
     backbone.check_store().await?;
     backbone.control.ensure_builtin_streams().await?;
@@ -36,7 +37,7 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
         }
     };
     let routes = all_routes(&gateway, &service);
-    let server = Server::start(args.http.listen, routes, health, metrics).await?;
+    let server = Server::start(listener, routes, health, metrics)?;
     tracing::info!(address = %server.address, data = %args.data.display(), "standalone listens");
     signalled().await?;
     tracing::info!("stopping: draining the gateway");
@@ -57,6 +58,7 @@ pub(crate) fn all_routes(gateway: &Gateway, service: &QueryService) -> Router {
 /// A gateway.
 pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
+    let listener = bind(args.http.listen).await?;
     let backbone = Backbone::cluster(&args.cluster).await?;
     backbone.control.ensure_builtin_streams().await?;
     let name = gateway_name(&args.gateway, args.http.listen, backbone.nonce());
@@ -68,7 +70,7 @@ pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
         ready: Arc::new(move || ready.is_ready()),
     };
     let routes = tourbillon_ingest::http::router(gateway.clone());
-    let server = Server::start(args.http.listen, routes, health, metrics).await?;
+    let server = Server::start(listener, routes, health, metrics)?;
     tracing::info!(address = %server.address, "gateway listens");
     signalled().await?;
     tracing::info!("stopping: draining the gateway");
@@ -81,6 +83,7 @@ pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
 /// A shard worker.
 pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
+    let listener = bind(args.http.listen).await?;
     let backbone = Backbone::cluster(&args.cluster).await?;
     backbone.check_store().await?;
     let worker = Arc::new(backbone.worker(args.share));
@@ -91,7 +94,7 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
             ready: Arc::new(move || ready.is_healthy()),
         }
     };
-    let server = Server::start(args.http.listen, Router::new(), health, metrics).await?;
+    let server = Server::start(listener, Router::new(), health, metrics)?;
     let (share, shares) = args.share;
     tracing::info!(address = %server.address, share, shares, "shard worker listens");
     signalled().await?;
@@ -105,6 +108,7 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
 /// A query node.
 pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
+    let listener = bind(args.http.listen).await?;
     let backbone = Backbone::cluster(&args.cluster).await?;
     let service = backbone.query();
     let ready = service.clone();
@@ -114,7 +118,7 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     };
     let routes = tourbillon_query::http::router(service.clone())
         .merge(tourbillon_query::http::catalog(service.clone()));
-    let server = Server::start(args.http.listen, routes, health, metrics).await?;
+    let server = Server::start(listener, routes, health, metrics)?;
     tracing::info!(address = %server.address, "query node listens");
     signalled().await?;
     server.shutdown().await;

@@ -18,7 +18,7 @@ use tourbillon_shard_worker::Worker;
 use crate::backbone::Backbone;
 use crate::client::Client;
 use crate::commands::serve::all_routes;
-use crate::server::{Health, Server};
+use crate::server::{Health, Server, bind};
 
 /// The stream that is fed.
 pub(super) const STREAM: &str = "trades";
@@ -43,6 +43,11 @@ impl Stage {
         skew: Duration,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
+        let listeners = [
+            bind(listen).await?,
+            bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
+        ];
+        let [first, second] = listeners;
         let backbone = Backbone::embedded(folder, None).await?;
         let def = ensure_streams(&backbone).await?;
         let half = i64::try_from(skew.as_nanos() / 2).unwrap_or(0);
@@ -65,15 +70,9 @@ impl Stage {
             }
         };
         let routes = all_routes(&gateways[0], &service);
-        let first = Server::start(listen, routes, health.clone(), metrics.clone()).await?;
+        let first = Server::start(first, routes, health.clone(), metrics.clone())?;
         let routes = tourbillon_ingest::http::router(gateways[1].clone());
-        let second = Server::start(
-            SocketAddr::from(([127, 0, 0, 1], 0)),
-            routes,
-            health,
-            metrics,
-        )
-        .await?;
+        let second = Server::start(second, routes, health, metrics)?;
         Ok(Self {
             backbone,
             gateways,

@@ -1,12 +1,14 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tourbillon_core::control::WriterPhase;
 use tourbillon_core::frame::{FrameHeader, FrameKind};
 use tourbillon_core::ids::StreamName;
 use tourbillon_log::memory::Fault;
+use tourbillon_log::{Log, MemoryLog, SystemClock};
 
 use super::*;
-use crate::rig::{PARTITIONS, Rig, eventually, patient, settings, stream};
+use crate::rig::{PARTITIONS, Rig, Stalling, eventually, patient, settings, stream};
 
 #[tokio::test]
 async fn rows_reach_the_log_in_request_order_across_partitions() {
@@ -217,4 +219,35 @@ async fn stamps_from_the_future_are_not_believed() {
             .streams
             .contains_key(&StreamName::new("ticks").unwrap())
     );
+}
+
+#[tokio::test]
+async fn a_log_that_stops_answering_is_told_within_a_lease() {
+    let log = MemoryLog::new(Arc::new(SystemClock::new()));
+    let stalling = Arc::new(Stalling {
+        log: log.clone(),
+        stalled: AtomicBool::new(false),
+    });
+    let client: Arc<dyn Log> = Arc::<Stalling>::clone(&stalling);
+    let rig = Rig::through(client, log, settings("process-a")).await;
+    assert!(rig.gateway.is_ready());
+    stalling.stalled.store(true, Ordering::Relaxed);
+    let answer = patient(rig.gateway.submit(rig.submission(40, Some(1)))).await;
+    assert!(
+        matches!(answer, Err(IngestError::Indeterminate)),
+        "{answer:?}"
+    );
+    assert!(!rig.gateway.is_ready());
+    stalling.stalled.store(false, Ordering::Relaxed);
+    eventually(|| async { rig.gateway.is_ready() }).await;
+    let repeat = patient(async {
+        loop {
+            match rig.gateway.submit(rig.submission(40, Some(1))).await {
+                Err(IngestError::Indeterminate | IngestError::NotReady) => {}
+                other => return other,
+            }
+        }
+    });
+    assert_eq!(repeat.await.unwrap().rows, 40);
+    assert_eq!(rig.rows().await.len(), 40);
 }

@@ -8,18 +8,18 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{MAX_NAME_BYTES, Offset, PartitionId};
+use tourbillon_core::problem::ProblemRow;
 
 use super::body::Upload;
 use super::problem::{Problem, rows};
 use super::streams::find;
 use super::{header, query};
 use crate::error::IngestError;
-use crate::gateway::{Gateway, Receipt, Source, Submission};
-use crate::parse::{Format, OnError, RowError, parse_rows};
+use crate::gateway::{Gateway, REQUEST_BYTES, Receipt, Source, Submission};
+use crate::parse::{Format, OnError, RowError, estimate_bytes, parse_rows};
 
 const SOURCE: &str = "tourbillon-source";
 const SEQUENCE: &str = "tourbillon-sequence";
@@ -58,7 +58,7 @@ struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rows: Option<Value>,
+    rows: Option<Vec<ProblemRow>>,
 }
 
 /// Takes events in the format that Content-Type names.
@@ -82,8 +82,12 @@ pub(super) async fn post(
     }
     let def = find(&gateway, &stream).await?;
     let upload = Upload::read(&gateway, &head.headers, body).await?;
+    let turn = gateway.parser().await?;
     let parsing = spawn_blocking(move || {
-        let (content, held) = upload.decompress()?;
+        let _turn = turn;
+        let (content, mut held) = upload.decompress()?;
+        let rows = estimate_bytes(format, def.schema(), &content);
+        held.resize(content.len() + rows + REQUEST_BYTES)?;
         let parsed = parse_rows(format, def.schema(), &content, on_error)?;
         let submission = Submission::new(def, &parsed.rows, source, held)?;
         Ok::<_, IngestError>((submission, parsed.refused, parsed.refused_count))
@@ -110,7 +114,8 @@ fn answer(receipt: Receipt, skipped: Option<(&[RowError], u64)>) -> Response {
     }
 }
 
-fn source(headers: &HeaderMap) -> Result<Option<Source>, IngestError> {
+/// Who sends, if the request says so.
+pub(super) fn source(headers: &HeaderMap) -> Result<Option<Source>, IngestError> {
     let (name, sequence) = match (header(headers, SOURCE)?, header(headers, SEQUENCE)?) {
         (None, None) => return Ok(None),
         (Some(name), Some(sequence)) => (name, sequence),

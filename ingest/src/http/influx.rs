@@ -1,5 +1,6 @@
 //! InfluxDB line protocol, as the clients of InfluxDB and QuestDB send it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -17,12 +18,13 @@ use tourbillon_core::schema::{Column, StreamSchema};
 use tourbillon_log::control::StreamRequest;
 
 use super::body::Upload;
+use super::events::source;
 use super::problem::Problem;
 use super::query;
 use crate::error::IngestError;
-use crate::gateway::{Gateway, REQUEST_BYTES, Submission};
-use crate::parse::OnError;
+use crate::gateway::{Gateway, REQUEST_BYTES, Source, Submission};
 use crate::parse::ilp::{Outcome, Precision, Proposal, parse_lines};
+use crate::parse::{OnError, ParseError};
 
 /// Rounds of "parse, create what is missing" before a request that keeps needing more fails.
 const MAX_ROUNDS: usize = 4;
@@ -61,13 +63,22 @@ async fn take(
         .map(Precision::from_query)
         .transpose()?;
     let precision = precision.unwrap_or(default);
+    let source = source(&head.headers)?;
     let upload = Upload::read(&gateway, &head.headers, body).await?;
-    let (content, _held) = spawn_blocking(move || upload.decompress()).await??;
-    let now_ns = gateway.wall_ns();
+    let _turn = gateway.parser().await?;
+    let (content, mut held) = spawn_blocking(move || upload.decompress()).await??;
+    // lines and the rows they become
+    held.resize(2 * content.len() + REQUEST_BYTES)?;
+    let lines = Lines {
+        content,
+        precision,
+        now_ns: gateway.wall_ns(),
+        source,
+    };
+    let lines = Arc::new(lines);
     for round in 0..MAX_ROUNDS {
-        let (gateway_, content) = (gateway.clone(), content.clone());
-        let parsing = spawn_blocking(move || parse(&gateway_, &content, precision, now_ns));
-        match parsing.await?? {
+        let (gateway_, lines) = (gateway.clone(), Arc::clone(&lines));
+        match spawn_blocking(move || lines.parse(&gateway_)).await?? {
             Parsed::Rows(submissions) => {
                 let submitting = submissions.into_iter().map(|rows| gateway.submit(rows));
                 try_join_all(submitting).await?;
@@ -86,27 +97,68 @@ enum Parsed {
     Needs(Vec<Proposal>),
 }
 
-/// Parses with the streams as known now. CPU-bound.
-fn parse(
-    gateway: &Gateway,
-    content: &Bytes,
+/// A body of lines.
+struct Lines {
+    content: Bytes,
     precision: Precision,
     now_ns: i64,
-) -> Result<Parsed, IngestError> {
-    let view = gateway.control().view();
-    let schema = |name: &str| schema_of(&view, name);
-    let lines = match parse_lines(content, precision, now_ns, &schema, OnError::Refuse)? {
-        Outcome::Needs(proposals) => return Ok(Parsed::Needs(proposals)),
-        Outcome::Rows(lines) => lines,
-    };
-    let submission = |(name, rows): (String, _)| {
-        let known = StreamName::new(name.as_str()).ok();
-        let def = known.and_then(|name| view.streams.get(&name).map(Arc::clone));
-        let def = def.ok_or(IngestError::UnknownStream(name))?;
-        Submission::new(def, &rows, None, gateway.reserve(REQUEST_BYTES)?)
-    };
-    let submissions: Result<_, _> = lines.streams.into_iter().map(submission).collect();
-    Ok(Parsed::Rows(submissions?))
+    source: Option<Source>,
+}
+
+impl Lines {
+    /// Parses with the streams as known now. CPU-bound.
+    fn parse(&self, gateway: &Gateway) -> Result<Parsed, IngestError> {
+        let view = gateway.control().view();
+        let lines = match self.outcome(&|name| schema_of(&view, name))? {
+            Outcome::Rows(lines) => lines,
+            Outcome::Needs(proposals) => {
+                self.try_with(&view, &proposals)?;
+                return Ok(Parsed::Needs(proposals));
+            }
+        };
+        let submission = |(name, rows): (String, _)| {
+            let known = StreamName::new(name.as_str()).ok();
+            let def = known.and_then(|name| view.streams.get(&name).map(Arc::clone));
+            let def = def.ok_or(IngestError::UnknownStream(name))?;
+            let held = gateway.reserve(REQUEST_BYTES)?;
+            Submission::new(def, &rows, self.source.clone(), held)
+        };
+        let submissions: Result<_, _> = lines.streams.into_iter().map(submission).collect();
+        Ok(Parsed::Rows(submissions?))
+    }
+
+    fn outcome(
+        &self,
+        schemas: &dyn Fn(&str) -> Option<Arc<StreamSchema>>,
+    ) -> Result<Outcome, ParseError> {
+        let (precision, now_ns) = (self.precision, self.now_ns);
+        parse_lines(&self.content, precision, now_ns, &schemas, OnError::Refuse)
+    }
+
+    /// Fails if the lines would be refused even with what they propose, so that a refused request
+    /// leaves no stream behind.
+    fn try_with(&self, view: &ControlView, proposals: &[Proposal]) -> Result<(), IngestError> {
+        let mut proposed = BTreeMap::new();
+        for proposal in proposals {
+            let schema = match schema_of(view, &proposal.measurement) {
+                Some(known) => known.evolve(&proposal.columns),
+                None => StreamSchema::new(
+                    proposal.columns.clone(),
+                    &proposal.key,
+                    proposal.event_time.as_deref(),
+                ),
+            };
+            let what = || format!("stream `{}`", proposal.measurement);
+            let schema = schema.map_err(|e| IngestError::request(what(), e.to_string()))?;
+            proposed.insert(proposal.measurement.as_str(), Arc::new(schema));
+        }
+        let schema = |name: &str| {
+            let proposed = proposed.get(name).map(Arc::clone);
+            proposed.or_else(|| schema_of(view, name))
+        };
+        self.outcome(&schema)?;
+        Ok(())
+    }
 }
 
 fn schema_of(view: &ControlView, name: &str) -> Option<Arc<StreamSchema>> {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Value, json};
 use tourbillon_core::control::{ColumnSpec, StreamDef};
 use tourbillon_core::ids::StreamName;
-use tourbillon_core::time::{format_duration_ns, parse_duration_ns};
+use tourbillon_core::time::parse_duration_ns;
 use tourbillon_log::control::StreamRequest;
 
 use super::body::Upload;
@@ -28,41 +29,9 @@ struct Wanted {
     window: Option<String>,
 }
 
-/// A stream as shown.
-#[derive(Debug, Serialize)]
-pub(super) struct Shown {
-    name: String,
-    version: u32,
-    columns: Vec<ColumnSpec>,
-    key: Vec<String>,
-    event_time: Option<String>,
-    partitions: u32,
-    window: String,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Listed {
-    streams: Vec<Shown>,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoParameters {}
-
-impl From<&StreamDef> for Shown {
-    fn from(def: &StreamDef) -> Self {
-        let spec = def.spec();
-        Self {
-            name: spec.name,
-            version: spec.version,
-            columns: spec.columns,
-            key: spec.key,
-            event_time: spec.event_time,
-            partitions: spec.partitions,
-            window: format_duration_ns(spec.window_ns),
-        }
-    }
-}
 
 /// The stream called `name`, even if it was made elsewhere a moment ago.
 pub(super) async fn find(gateway: &Gateway, name: &str) -> Result<Arc<StreamDef>, IngestError> {
@@ -89,15 +58,15 @@ pub(super) async fn find(gateway: &Gateway, name: &str) -> Result<Arc<StreamDef>
 pub(super) async fn list(
     State(gateway): State<Gateway>,
     request: Request,
-) -> Result<Json<Listed>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let NoParameters {} = query(request.uri())?;
     let view = gateway.control().view();
     let streams = view
         .streams
         .values()
-        .map(|def| Shown::from(def.as_ref()))
-        .collect();
-    Ok(Json(Listed { streams }))
+        .map(|def| def.describe())
+        .collect::<Vec<_>>();
+    Ok(Json(json!({ "streams": streams })))
 }
 
 /// `GET /v1/streams/{stream}`.
@@ -105,9 +74,9 @@ pub(super) async fn show(
     State(gateway): State<Gateway>,
     Path(stream): Path<String>,
     request: Request,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let NoParameters {} = query(request.uri())?;
-    Ok(Json(Shown::from(find(&gateway, &stream).await?.as_ref())))
+    Ok(Json(find(&gateway, &stream).await?.describe()))
 }
 
 /// `PUT /v1/streams/{stream}`: makes a stream, or adds columns and partitions to one.
@@ -115,7 +84,7 @@ pub(super) async fn put(
     State(gateway): State<Gateway>,
     Path(stream): Path<String>,
     request: Request,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let (head, body) = request.into_parts();
     let NoParameters {} = query(&head.uri)?;
     let (document, _held) = Upload::read(&gateway, &head.headers, body)
@@ -134,5 +103,5 @@ pub(super) async fn put(
         window_ns,
     };
     let def = gateway.control().ensure_stream(&request).await?;
-    Ok(Json(Shown::from(def.as_ref())))
+    Ok(Json(def.describe()))
 }

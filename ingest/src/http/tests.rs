@@ -1,5 +1,8 @@
 use std::io::Write;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::ipc::writer::StreamWriter;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use flate2::Compression;
@@ -267,4 +270,61 @@ async fn influx_clients_find_what_they_ask_for_first() {
     );
     assert_eq!(status(&rig, get("/ping")).await, 204);
     assert_eq!(send(&rig, get("/health")).await.1["status"], "pass");
+}
+
+#[tokio::test]
+async fn refused_lines_leave_no_stream_behind() {
+    let rig = Rig::new().await;
+    let lines = |body: &'static str| Request::post("/write").body(Body::from(body)).unwrap();
+    let mixed = "newborn,a=b x=1i\nnewborn,a=b x=1.5";
+    assert_eq!(status(&rig, lines(mixed)).await, 400);
+    let list = || Request::get("/v1/streams").body(Body::empty()).unwrap();
+    let (_, listed) = send(&rig, list()).await;
+    assert_eq!(listed["streams"].as_array().unwrap().len(), 1);
+    let grown = "ticks,symbol=A n=1i,extra=2i\nticks,symbol=A n=1i,extra=2.5";
+    assert_eq!(status(&rig, lines(grown)).await, 400);
+    let (_, listed) = send(&rig, list()).await;
+    assert_eq!(listed["streams"][0]["columns"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn repeated_lines_are_recognised_by_source_and_sequence() {
+    let rig = Rig::new().await;
+    let write = || {
+        let request = Request::post("/api/v2/write")
+            .header("tourbillon-source", "feed")
+            .header("tourbillon-sequence", "7");
+        request
+            .body(Body::from("ticks,symbol=A n=1i\nticks,symbol=B n=2i"))
+            .unwrap()
+    };
+    assert_eq!(status(&rig, write()).await, 204);
+    assert_eq!(status(&rig, write()).await, 204);
+    assert_eq!(rig.rows().await.len(), 2);
+}
+
+#[tokio::test]
+async fn columns_that_share_one_body_are_counted_once() {
+    let mut settings = settings("process-a");
+    settings.limits.in_flight_bytes = 8 << 20;
+    let rig = Rig::with(settings).await;
+    let columns: Vec<Value> = (0..24)
+        .map(|i| json!({"name": format!("c{i}"), "type": "int64"}))
+        .collect();
+    let wide = json!({"columns": columns, "partitions": 1}).to_string();
+    let put = Request::put("/v1/streams/wide")
+        .body(Body::from(wide))
+        .unwrap();
+    assert_eq!(status(&rig, put).await, 200);
+    let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10_000));
+    let batch =
+        RecordBatch::try_from_iter((0..24).map(|i| (format!("c{i}"), Arc::clone(&rows)))).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref()).unwrap();
+    writer.write(&batch).unwrap();
+    let body = writer.into_inner().unwrap();
+    assert!(body.len() > 1 << 20);
+    let post = Request::post("/v1/streams/wide/events")
+        .header("content-type", "application/vnd.apache.arrow.stream");
+    let (_, answer) = send(&rig, post.body(Body::from(body)).unwrap()).await;
+    assert_eq!(answer["accepted"], 10_000, "{answer}");
 }

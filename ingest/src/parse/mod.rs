@@ -23,7 +23,7 @@ mod tests;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use tourbillon_core::schema::StreamSchema;
+use tourbillon_core::schema::{Column, ColumnType, StreamSchema};
 
 pub use error::{ParseError, RowError};
 
@@ -104,6 +104,27 @@ pub fn parse_rows(
         refused,
         refused_count,
     })
+}
+
+/// What the rows of `content` may need of memory, before they are parsed.
+pub fn estimate_bytes(format: Format, schema: &StreamSchema, content: &[u8]) -> usize {
+    let rows = match format {
+        Format::NdJson | Format::Csv => memchr::memchr_iter(b'\n', content).count() + 1,
+        Format::Json => memchr::memchr_iter(b'{', content).count(),
+        // columns are used as they stand in the body
+        Format::ArrowStream => return content.len(),
+    };
+    rows.min(MAX_ROWS) * row_bytes(schema)
+}
+
+fn row_bytes(schema: &StreamSchema) -> usize {
+    let width = |column: &Column| match column.ty {
+        ColumnType::Decimal { .. } => 16,
+        ColumnType::String => 4,
+        ColumnType::Bool => 1,
+        ColumnType::Timestamp | ColumnType::Int64 | ColumnType::UInt64 | ColumnType::Float64 => 8,
+    };
+    schema.columns().iter().map(width).sum()
 }
 
 /// Rows refused so far: the first few by name, the others by count.

@@ -127,8 +127,7 @@ impl Lane {
     }
 
     async fn beat(&mut self) -> Result<(), IngestError> {
-        let idle = || self.queue.is_empty() || broken(Rule::BeatAfterRows);
-        match self.writer.stamps.take_if(idle) {
+        match self.writer.stamps.take_if(|| self.queue.is_empty()) {
             Ok(Some(hlc)) => self.bare(FrameKind::Beat, hlc).await,
             // rows come first, or the wall has to catch up
             Ok(None) | Err(HlcError::AheadOfWall { .. }) => Ok(()),

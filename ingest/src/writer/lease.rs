@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::control::{ControlRecord, ControlView, WriterPhase};
@@ -44,6 +44,18 @@ impl Lease {
     /// Whether acknowledging is safe now.
     pub(crate) fn holds(&self) -> bool {
         self.clock.mono_ns() < self.end_ns.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the lease has ended without being renewed.
+    pub(crate) async fn lapsed(&self) {
+        loop {
+            let end_ns = self.end_ns.load(Ordering::Acquire);
+            let left = end_ns.saturating_sub(self.clock.mono_ns());
+            match u64::try_from(left) {
+                Ok(left) if left > 0 => sleep(Duration::from_nanos(left)).await,
+                _ => return,
+            }
+        }
     }
 
     fn renewed(&self, sent_ns: i64) {

@@ -52,7 +52,7 @@ pub(crate) type Lanes = Arc<[mpsc::Sender<Message>]>;
 pub(crate) struct Writer {
     pub(crate) id: WriterId,
     pub(crate) stamps: Stamps,
-    lease: Lease,
+    pub(crate) lease: Lease,
     env: Environment,
     settings: Arc<GatewaySettings>,
     lanes: watch::Sender<BTreeMap<StreamName, Lanes>>,
