@@ -395,7 +395,6 @@ pub(crate) struct StorageArgs {
         long,
         env = "TOURBILLON_DATA",
         value_name = "DIR",
-        required_unless_present = "kafka",
         conflicts_with = "kafka"
     )]
     pub(crate) data: Option<PathBuf>,

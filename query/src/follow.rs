@@ -23,8 +23,8 @@ use tourbillon_log::{Log, watch};
 
 use crate::partition::{Partition, State};
 
-/// How often the commit chain is looked at.
-const CHAIN_POLL: Duration = Duration::from_millis(250);
+/// How often the commit chain is looked at: several times in a window, at least and at most.
+const CHAIN_POLL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(250));
 
 /// Pause before a partition that lost the log or the store starts again.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
@@ -122,7 +122,7 @@ impl PartitionTask {
     }
 
     async fn follow_chain(&self, chain: &Chain, mut tip: ChainTip) -> Result<Infallible, Failure> {
-        let mut polls = interval(CHAIN_POLL);
+        let mut polls = interval(chain_poll(self.def.window_ns));
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut away = false;
         loop {
@@ -163,4 +163,10 @@ impl PartitionTask {
             self.bell.send_replace(());
         }
     }
+}
+
+/// Commits come once a window. Rows are in the tail until one is seen, so nothing waits for it.
+fn chain_poll(window_ns: i64) -> Duration {
+    let eighth = Duration::from_nanos(window_ns.unsigned_abs() / 8);
+    eighth.clamp(CHAIN_POLL.1, CHAIN_POLL.0)
 }

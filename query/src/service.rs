@@ -155,12 +155,26 @@ impl QueryService {
             .all(|def| self.complete_through(def).is_ok())
     }
 
-    /// T: how far the stream is complete.
+    /// T: how far the stream is complete. Unknown for the moment in which a stream that has begun
+    /// gains partitions which have not: T never falls.
     pub fn complete_through(&self, def: &StreamDef) -> Result<Hlc, QueryError> {
-        let partitions = self.partitions(def)?;
-        let watermarks = partitions.iter().map(|p| p.watermark(def.name.as_str()));
-        let lowest = watermarks.collect::<Result<Vec<_>, _>>()?.into_iter().min();
-        Ok(lowest.unwrap_or(Hlc::MIN))
+        let (stream, partitions) = (def.name.as_str(), self.partitions(def)?);
+        let (mut lowest, mut begun, mut fresh) = (None, false, None);
+        for partition in &partitions {
+            let watermark = partition.watermark(stream)?;
+            match watermark > Hlc::MIN {
+                true => begun = true,
+                false => fresh = Some(partition.number.0),
+            }
+            lowest = Some(lowest.map_or(watermark, |lowest: Hlc| lowest.min(watermark)));
+        }
+        match fresh {
+            Some(partition) if begun => Err(QueryError::CatchingUp {
+                stream: stream.to_owned(),
+                partition,
+            }),
+            _ => Ok(lowest.unwrap_or(Hlc::MIN)),
+        }
     }
 
     /// Waits until the stream is complete through `through`; T at the end, reached or not.

@@ -172,6 +172,7 @@ impl PartitionMachine {
         let writer = frame.writer;
         match frame.kind {
             FrameKind::Open => {
+                self.begin(append_time_ns, frame);
                 let through = !broken(Rule::OpenAtWatermark);
                 let member = Member {
                     closed: if through { self.watermark } else { Hlc::MIN },
@@ -201,6 +202,14 @@ impl PartitionMachine {
             return Verdict::accept(frame.rows);
         }
         self.sources.admit(append_time_ns, &frame.sources)
+    }
+
+    /// A partition begins where its first writer's clock stands: above the watermark of every
+    /// older partition of the stream, which would otherwise seem incomplete again.
+    fn begin(&mut self, append_time_ns: i64, open: &FrameHeader) {
+        if self.watermark == Hlc::MIN && self.judge_drift(append_time_ns, open).is_ok() {
+            self.watermark = open.hlc_first;
+        }
     }
 
     fn advance(&mut self) {

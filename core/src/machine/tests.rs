@@ -50,10 +50,22 @@ fn data(writer: WriterId, pseq: u64, first: i64, rows: u32) -> FrameHeader {
 }
 
 #[test]
+fn a_partition_begins_at_the_first_opener_unless_its_clock_is_absurd() {
+    let mut feed = Feed::new();
+    let open = |writer, hlc| FrameHeader::bare(FrameKind::Open, writer, 0, Hlc(hlc));
+    feed.apply(&open(W1, 2000), 1000);
+    assert_eq!(feed.watermark(), 0);
+    feed.apply(&open(W2, 1400), 1000);
+    assert_eq!(feed.watermark(), 1400);
+    let below = FrameHeader::bare(FrameKind::Beat, W2, 1, Hlc(1400));
+    assert_eq!(feed.apply(&below, 1000), Some(Reason::NotAboveClosed));
+}
+
+#[test]
 fn watermark_is_the_lowest_of_the_open_writers_and_never_falls() {
     let mut feed = Feed::new();
     feed.send(FrameKind::Open, W1, 0, 10);
-    assert_eq!(feed.watermark(), 0);
+    assert_eq!(feed.watermark(), 10);
     feed.send(FrameKind::Beat, W1, 1, 100);
     assert_eq!(feed.watermark(), 100);
     feed.send(FrameKind::Open, W2, 0, 50);
