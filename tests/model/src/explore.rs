@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::time::{Duration, Instant};
+use std::io::Write;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
-
-/// Threads of the checker.
-const THREADS: usize = 2;
 
 /// What a run of the checker found.
 #[derive(Clone, Debug)]
@@ -17,26 +14,25 @@ pub struct Explored {
     pub states: usize,
     /// Steps of the longest of the shortest ways to a state.
     pub depth: usize,
-    /// How long it took.
-    pub took: Duration,
     /// Invariants that do not hold, each with the steps that show it.
     pub refuted: BTreeMap<&'static str, Vec<String>>,
     /// Situations that ought to occur and never did.
     pub unseen: Vec<&'static str>,
 }
 
-/// Looks at every state of `model`, or until an invariant is refuted.
-pub fn explore<M>(model: M) -> Explored
+/// Looks at every state of `model` until `wanted` is refuted, or, if nothing is wanted, until
+/// anything is. One thread, so that a run always finds the same shortest way.
+pub fn explore<M>(model: M, wanted: Option<&'static str>) -> Explored
 where
     M: Model + Send + Sync + 'static,
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
     M::Action: Clone + Debug + PartialEq,
 {
     let properties = model.properties();
-    let begun = Instant::now();
-    let checker = model.checker().threads(THREADS);
-    let checker = checker.finish_when(HasDiscoveries::AnyFailures);
-    let checker = checker.spawn_bfs().join();
+    let enough = wanted.map_or(HasDiscoveries::AnyFailures, |name| {
+        HasDiscoveries::AllOf([name].into())
+    });
+    let checker = model.checker().finish_when(enough).spawn_bfs().join();
     let found = checker.discoveries();
     let named = |wanted: Expectation| {
         let matching = properties.iter().filter(move |p| p.expectation == wanted);
@@ -50,10 +46,15 @@ where
     Explored {
         states: checker.unique_state_count(),
         depth: checker.max_depth(),
-        took: begun.elapsed(),
         refuted: named(Expectation::Always).filter_map(steps).collect(),
         unseen: named(Expectation::Sometimes)
             .filter(|name| !found.contains_key(name))
             .collect(),
     }
+}
+
+/// A line on standard output, even where tests keep their output to themselves.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _reader_gone = writeln!(out, "{text}");
 }

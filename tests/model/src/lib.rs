@@ -11,4 +11,4 @@ pub mod chain;
 mod explore;
 pub mod lease;
 
-pub use explore::{Explored, explore};
+pub use explore::{Explored, explore, say};

@@ -36,6 +36,11 @@ impl Commit {
     pub fn hash(&self) -> u16 {
         (self.prev << 4) | u16::from(self.nonce + 1)
     }
+
+    /// Whether it stands for `mine`, which another worker's was put before.
+    pub fn is_adopted_for(&self, mine: &Self) -> bool {
+        self.nonce != mine.nonce && self.prev == mine.prev && self.rows == mine.rows
+    }
 }
 
 /// A put of a commit that may still take effect.
@@ -56,8 +61,6 @@ pub struct State {
     pub first: Vec<Option<Commit>>,
     /// Segments in the store.
     pub segments: BTreeSet<u8>,
-    /// Segments that were put and have not landed.
-    pub segments_flying: BTreeSet<u8>,
     /// Commits that were put and have not landed.
     pub flying: BTreeSet<Put>,
     /// The workers.
@@ -68,6 +71,17 @@ impl State {
     /// The commit numbered `seq`, if it is there.
     pub fn commit(&self, seq: u8) -> Option<Commit> {
         self.chain.get(usize::from(seq)).copied().flatten()
+    }
+
+    /// Whether a worker in doubt about its commit will find one for which `what` holds.
+    fn in_doubt(&self, what: impl Fn(&Commit, &Commit) -> bool) -> bool {
+        self.workers.iter().any(|worker| match worker.phase {
+            Phase::Doubting { commit, .. } => {
+                let found = self.commit(worker.tip.seq);
+                found.is_some_and(|found| what(&commit, &found))
+            }
+            _ => false,
+        })
     }
 
     fn commits(&self) -> impl Iterator<Item = &Commit> {
@@ -100,7 +114,6 @@ impl Model for ChainModel {
             chain: vec![None; commits],
             first: vec![None; commits],
             segments: BTreeSet::new(),
-            segments_flying: BTreeSet::new(),
             flying: BTreeSet::new(),
             workers: (0..self.bounds.workers).map(Worker::starting).collect(),
         }]
@@ -127,12 +140,14 @@ impl Model for ChainModel {
             Property::sometimes("every commit is there", |_, state: &State| {
                 state.chain.iter().all(Option::is_some)
             }),
-            Property::sometimes("a commit of another worker is adopted", |_, state: &State| {
-                state.workers.iter().any(|worker| worker.adopted)
-            }),
-            Property::sometimes("an own commit is found after an error", |_, state: &State| {
-                state.workers.iter().any(|worker| worker.found_own)
-            }),
+            Property::sometimes(
+                "a commit of another worker is adopted",
+                |_, state: &State| state.in_doubt(|mine, found| found.is_adopted_for(mine)),
+            ),
+            Property::sometimes(
+                "an own commit is found after an error",
+                |_, state: &State| state.in_doubt(|mine, found| found == mine),
+            ),
             Property::sometimes("all workers commit", |model: &Self, state: &State| {
                 let mut workers = 0..model.bounds.workers;
                 workers.all(|id| state.commits().any(|c| Worker::of(c.nonce) == id))

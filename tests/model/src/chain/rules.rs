@@ -14,21 +14,21 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Two workers, a chain of three.
+    /// Two workers that may each crash twice, a chain of three.
     pub fn two_workers() -> Self {
         Self {
             workers: 2,
             commits: 3,
-            crashes: 1,
+            crashes: 2,
             puts: 2,
         }
     }
 
-    /// Three workers, a chain of two.
+    /// Three workers, a chain of three.
     pub fn three_workers() -> Self {
         Self {
             workers: 3,
-            commits: 2,
+            commits: 3,
             crashes: 0,
             puts: 2,
         }

@@ -10,10 +10,8 @@ pub enum Step {
     List(usize, u8),
     /// A worker looks whether there is a commit after its tip.
     Walk(usize),
-    /// A worker seals its rows and puts the segment.
+    /// A worker seals its rows and puts the segment, as often as it takes.
     Upload(usize),
-    /// A segment lands in the store.
-    SegmentLands(u8),
     /// A worker puts the commit.
     PutCommit(usize),
     /// The store carries out a put.
@@ -32,8 +30,6 @@ pub enum Step {
 
 /// The steps possible in `state`.
 pub(super) fn possible(model: &ChainModel, state: &State, steps: &mut Vec<Step>) {
-    let landing = state.segments_flying.iter().copied();
-    steps.extend(landing.map(Step::SegmentLands));
     steps.extend(state.flying.iter().copied().map(Step::Lands));
     for (id, worker) in state.workers.iter().enumerate() {
         works(model, state, (id, worker), steps);
@@ -51,12 +47,13 @@ fn works(model: &ChainModel, state: &State, (id, worker): (usize, &Worker), step
             steps.push(Step::List(id, 0));
         }
         Phase::Walking => steps.push(Step::Walk(id)),
-        Phase::Working if worker.tip.seq < model.bounds.commits => steps.push(Step::Upload(id)),
-        Phase::Uploading { rows } => {
-            if state.segments.contains(&rows) || model.breaks(Break::CommitBeforeData) {
+        Phase::Working if worker.tip.seq < model.bounds.commits => {
+            steps.push(Step::Upload(id));
+            if model.breaks(Break::CommitBeforeData) {
                 steps.push(Step::PutCommit(id));
             }
         }
+        Phase::Uploaded => steps.push(Step::PutCommit(id)),
         Phase::Putting { commit, .. } => {
             if was_carried_out(model, state, worker.tip.seq, commit) {
                 steps.push(Step::Succeeds(id));
@@ -83,11 +80,7 @@ pub(super) fn take(model: &ChainModel, state: &mut State, step: Step) {
         }
         Step::Walk(id) => walk(model, state, id),
         Step::Upload(id) => upload(model, state, id),
-        Step::SegmentLands(rows) => {
-            state.segments_flying.remove(&rows);
-            state.segments.insert(rows);
-        }
-        Step::PutCommit(id) => put_commit(state, id),
+        Step::PutCommit(id) => put_commit(model, state, id),
         Step::Lands(put) => lands(model, state, put),
         Step::Succeeds(id) => {
             if let Phase::Putting { commit, .. } = state.workers[id].phase {
@@ -134,17 +127,13 @@ fn plan(model: &ChainModel, id: usize, worker: &Worker) -> u8 {
 
 fn upload(model: &ChainModel, state: &mut State, id: usize) {
     let rows = plan(model, id, &state.workers[id]);
-    if !state.segments.contains(&rows) {
-        state.segments_flying.insert(rows);
-    }
-    state.workers[id].phase = Phase::Uploading { rows };
+    state.segments.insert(rows);
+    state.workers[id].phase = Phase::Uploaded;
 }
 
-fn put_commit(state: &mut State, id: usize) {
+fn put_commit(model: &ChainModel, state: &mut State, id: usize) {
+    let rows = plan(model, id, &state.workers[id]);
     let worker = &mut state.workers[id];
-    let Phase::Uploading { rows } = worker.phase else {
-        return;
-    };
     let commit = Commit {
         nonce: worker.nonce,
         prev: worker.tip.hash,
@@ -153,7 +142,14 @@ fn put_commit(state: &mut State, id: usize) {
     };
     worker.phase = Phase::Putting { commit, puts: 1 };
     let seq = worker.tip.seq;
-    state.flying.insert(Put { seq, commit });
+    send(model, state, Put { seq, commit });
+}
+
+/// Sends a put on its way. One that will find its place taken is as good as answered.
+fn send(model: &ChainModel, state: &mut State, put: Put) {
+    if state.commit(put.seq).is_none() || model.breaks(Break::Overwrite) {
+        state.flying.insert(put);
+    }
 }
 
 fn lands(model: &ChainModel, state: &mut State, put: Put) {
@@ -162,9 +158,11 @@ fn lands(model: &ChainModel, state: &mut State, put: Put) {
     let (Some(object), Some(first)) = (state.chain.get_mut(at), state.first.get_mut(at)) else {
         return;
     };
-    if object.is_none() || model.breaks(Break::Overwrite) {
-        *object = Some(put.commit);
-        first.get_or_insert(put.commit);
+    *object = Some(put.commit);
+    first.get_or_insert(put.commit);
+    if !model.breaks(Break::Overwrite) {
+        // the others find the place taken
+        state.flying.retain(|other| other.seq != put.seq);
     }
 }
 
@@ -190,19 +188,13 @@ fn look(model: &ChainModel, state: &mut State, id: usize) {
     let found = state.commit(seq);
     let worker = &mut state.workers[id];
     match found {
-        Some(found) if found == commit => {
-            worker.found_own = true;
-            worker.go_on(&found);
-        }
-        Some(found) if found.prev == commit.prev && found.rows == commit.rows => {
-            worker.adopted = true;
-            worker.go_on(&found);
-        }
+        Some(found) if found == commit => worker.go_on(&found),
+        Some(found) if found.is_adopted_for(&commit) => worker.go_on(&found),
         Some(_) => worker.phase = Phase::Halted,
         None if puts < model.bounds.puts => {
             let puts = puts + 1;
             worker.phase = Phase::Putting { commit, puts };
-            state.flying.insert(Put { seq, commit });
+            send(model, state, Put { seq, commit });
         }
         None => worker.recover(),
     }

@@ -46,11 +46,8 @@ pub enum Phase {
     Walking,
     /// It holds the rows of the next segment.
     Working,
-    /// It has put the segment of these rows.
-    Uploading {
-        /// The rows.
-        rows: u8,
-    },
+    /// The segment is in the store.
+    Uploaded,
     /// It has put the commit.
     Putting {
         /// The commit.
@@ -82,10 +79,6 @@ pub struct Worker {
     pub tip: Tip,
     /// Whether it holds the first unsealed row; it is older than `next_offset` of the tip.
     pub holds_open_row: bool,
-    /// Whether it ever took over another's commit.
-    pub adopted: bool,
-    /// Whether it ever found its own commit after an error.
-    pub found_own: bool,
 }
 
 impl Worker {
@@ -97,8 +90,6 @@ impl Worker {
             phase: Phase::Starting,
             tip: Tip::default(),
             holds_open_row: false,
-            adopted: false,
-            found_own: false,
         }
     }
 

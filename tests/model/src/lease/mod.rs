@@ -7,40 +7,36 @@
 //! carries request `n` of one client, which so repeats every request through the other gateway.
 
 mod partition;
+mod promise;
 mod rules;
 mod steps;
 mod writer;
 
 use stateright::{Model, Property};
 
-pub use partition::{Entry, Outcome, Partition};
+pub use partition::{Faults, Frame, Kind, Landed, Outcome, Partition};
 pub use rules::{Bounds, Break, Clocks};
 pub use steps::Step;
-pub use writer::Writer;
-
-use partition::Kind;
+pub use writer::{Ask, Writer};
 
 /// Number of writers.
 pub const WRITERS: usize = 2;
 
-/// Length of a lease, local units. The suspect's clock counts 2 or 3 of them a tick.
-pub const LEASE: u8 = 6;
+/// Length of a lease, local units.
+pub const LEASE: u8 = 3;
 
-/// A word in the control topic.
+/// How far the removal of a writer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Word {
-    /// ALIVE of a writer.
-    Alive {
-        /// The writer.
-        writer: u8,
-        /// Which of its ALIVEs.
-        number: u8,
+pub enum Fence {
+    /// Nobody has announced it.
+    None,
+    /// FENCE_INTENT is in the control topic.
+    Announced {
+        /// Since when, true time.
+        when: u8,
     },
-    /// FENCE_INTENT for a writer.
-    Intent {
-        /// The writer.
-        writer: u8,
-    },
+    /// The wait is over.
+    Due,
 }
 
 /// Everything there is.
@@ -50,16 +46,19 @@ pub struct State {
     pub clocks: Clocks,
     /// True time, ticks.
     pub now: u8,
-    /// The control topic.
-    pub control: Vec<Word>,
     /// The partition's log.
     pub partition: Partition,
     /// The writers.
     pub writers: [Writer; WRITERS],
-    /// When a fence was announced, true time.
-    pub announced: [Option<u8>; WRITERS],
-    /// Whether FENCE is in the log.
-    pub fenced: [bool; WRITERS],
+    /// Their removal.
+    pub fences: [Fence; WRITERS],
+}
+
+impl State {
+    /// Local time of a writer.
+    fn local(&self, writer: u8) -> u8 {
+        self.now * self.clocks.rate(writer)
+    }
 }
 
 /// The model.
@@ -85,11 +84,9 @@ impl Model for LeaseModel {
         let begin = |clocks: &Clocks| State {
             clocks: *clocks,
             now: 0,
-            control: Vec::new(),
             partition: Partition::default(),
-            writers: [Writer::opening(), Writer::opening()],
-            announced: [None; WRITERS],
-            fenced: [false; WRITERS],
+            writers: self.bounds.alives.map(Writer::opening),
+            fences: [Fence::None; WRITERS],
         };
         self.bounds.clocks.iter().map(begin).collect()
     }
@@ -106,31 +103,29 @@ impl Model for LeaseModel {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("INV-ACK", |_, state: &State| acknowledged_is_stored(state)),
-            Property::always("INV-ONCE", |_, s: &State| s.partition.stores_nothing_twice()),
-            Property::always("INV-FINAL", |_, s: &State| s.partition.is_final()),
-            Property::always("INV-REJECT", |_, s: &State| s.partition.counts_every_row()),
-            Property::sometimes("both writers acknowledge", |_, state: &State| {
-                state.writers.iter().all(|writer| writer.acked.count() > 0)
+            Property::always("INV-ACK", Self::keeps_its_promises),
+            Property::always("INV-ONCE", |_, s: &State| !s.partition.faults.twice),
+            Property::always("INV-FINAL", |_, s: &State| !s.partition.faults.not_final),
+            Property::always("INV-REJECT", |_, s: &State| !s.partition.faults.uncounted),
+            Property::sometimes("both writers acknowledge", |model: &Self, state: &State| {
+                [0, 1]
+                    .into_iter()
+                    .all(|id| model.promised(state, id).next().is_some())
             }),
             Property::sometimes("a zombie's frame is rejected", |_, state: &State| {
-                state.fenced[0] && state.partition.has(Outcome::Rejected)
+                state.partition.fenced[0] && state.partition.has(0, Outcome::Rejected)
             }),
             Property::sometimes("a request is repeated", |_, state: &State| {
-                state.partition.has(Outcome::Duplicate)
+                state.partition.has(1, Outcome::Duplicate)
             }),
-            Property::sometimes("a fence moves the watermark on", |_, state: &State| {
-                state.partition.moved_on_by(Kind::Fence)
-            }),
+            Property::sometimes(
+                "the watermark passes a fenced writer",
+                |_, state: &State| {
+                    let suspect = &state.writers[0];
+                    let spoke = state.partition.has(0, Outcome::Accepted);
+                    spoke && state.partition.fenced[0] && suspect.last < state.partition.watermark
+                },
+            ),
         ]
     }
-}
-
-/// Nothing acknowledged lies behind a FENCE, was refused, or never landed.
-fn acknowledged_is_stored(state: &State) -> bool {
-    let mut writers = (0u8..).zip(&state.writers);
-    writers.all(|(id, writer)| {
-        let mut acked = writer.acked.iter();
-        acked.all(|pseq| state.partition.stored(id, pseq))
-    })
 }

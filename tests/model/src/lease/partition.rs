@@ -1,19 +1,26 @@
 //! The partition's log, judged by the real machine.
+//!
+//! Not the records are kept but all that follows from them for what may still happen, so that
+//! orders of events that no one can tell apart are one state.
 
 use std::hash::{Hash, Hasher};
 
 use tourbillon_core::frame::{FrameHeader, FrameKind, SourcePart};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::{Offset, WriterId};
+use tourbillon_core::ids::WriterId;
 use tourbillon_core::machine::{MachineRules, PartitionMachine, Verdict};
+use tourbillon_core::manifest::MemberState;
 
 use super::WRITERS;
 
 /// Stamps of a tick.
-pub const STAMPS: u8 = 4;
+pub(super) const STAMPS: u8 = 4;
 
 /// How far a stamp may lie above the append time.
-pub const MAX_DRIFT: u8 = 4;
+pub(super) const MAX_DRIFT: u8 = 4;
+
+/// Most frames of a writer.
+pub(super) const MAX_FRAMES: usize = 4;
 
 /// What a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,19 +74,13 @@ pub enum Outcome {
     Rejected,
 }
 
-/// A record of the log, with what every reader of it knows.
+/// A frame in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Entry {
-    /// Whose it is.
-    pub writer: u8,
-    /// The frame.
-    pub frame: Frame,
-    /// When it was appended, in stamps.
-    pub appended: u8,
+pub struct Landed {
     /// What became of it.
     pub outcome: Outcome,
-    /// Watermark that readers know before it and after it.
-    pub watermark: (u8, u8),
+    /// Whether its stamp lies too far above its append time.
+    pub drifts: bool,
 }
 
 /// Ways in which a broken variant reads the log.
@@ -93,11 +94,33 @@ pub struct Reading {
     pub anonymous: bool,
 }
 
-/// The log and the machine at its end.
+/// Invariants that the log has broken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// A request was stored twice.
+    pub twice: bool,
+    /// Something counts at or below a published watermark, or that went back.
+    pub not_final: bool,
+    /// A row is neither stored nor a duplicate nor rejected.
+    pub uncounted: bool,
+}
+
+/// The state at the end of the log.
 #[derive(Clone, Debug)]
 pub struct Partition {
-    /// The records.
-    pub entries: Vec<Entry>,
+    /// What became of each writer's frames: of the first, if one landed twice.
+    landed: [[Option<Landed>; MAX_FRAMES]; WRITERS],
+    /// Whether FENCE is in the log.
+    pub fenced: [bool; WRITERS],
+    /// The watermark that readers know.
+    pub watermark: u8,
+    /// How often each request was stored.
+    stored: [u8; MAX_FRAMES],
+    /// What must not be.
+    pub faults: Faults,
+    /// Open writers.
+    members: Vec<(u32, i64, u64)>,
+    rows: u64,
     machine: PartitionMachine,
 }
 
@@ -105,16 +128,37 @@ impl Default for Partition {
     fn default() -> Self {
         let max_drift_ns = Some(i64::from(MAX_DRIFT));
         Self {
-            entries: Vec::new(),
+            landed: Default::default(),
+            fenced: [false; WRITERS],
+            watermark: 0,
+            stored: [0; MAX_FRAMES],
+            faults: Faults::default(),
+            members: Vec::new(),
+            rows: 0,
             machine: PartitionMachine::new(MachineRules { max_drift_ns }),
         }
     }
 }
 
-// the machine follows from the records
+type Essence<'p> = (
+    &'p [[Option<Landed>; MAX_FRAMES]; WRITERS],
+    ([bool; WRITERS], u8, [u8; MAX_FRAMES]),
+    Faults,
+    &'p [(u32, i64, u64)],
+);
+
+impl Partition {
+    /// All that matters for what comes. Departed writers are those with an OPEN that are no
+    /// members or were fenced; requests seen are those stored.
+    fn essence(&self) -> Essence<'_> {
+        let flat = (self.fenced, self.watermark, self.stored);
+        (&self.landed, flat, self.faults, &self.members)
+    }
+}
+
 impl PartialEq for Partition {
     fn eq(&self, other: &Self) -> bool {
-        self.entries == other.entries
+        self.essence() == other.essence()
     }
 }
 
@@ -122,120 +166,97 @@ impl Eq for Partition {}
 
 impl Hash for Partition {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.entries.hash(state);
+        self.essence().hash(state);
     }
 }
 
 impl Partition {
     /// Appends a frame.
     pub fn append(&mut self, writer: u8, frame: Frame, appended: u8, reading: Reading) {
-        let before = self.watermark();
+        let at = usize::from(writer);
         let header = header(writer, frame, reading.anonymous);
-        let offset = Offset(self.entries.len() as u64);
-        let unread = reading.fence_is_advice && frame.kind == Kind::Fence;
-        let verdict = if unread {
+        let verdict = if reading.fence_is_advice && frame.kind == Kind::Fence {
             Verdict::default()
         } else {
+            let offset = self.machine.next_offset();
             self.machine
                 .apply(offset, i64::from(appended), Some(&header))
         };
-        self.entries.push(Entry {
-            writer,
-            frame,
-            appended,
+        let landed = Landed {
             outcome: outcome(&verdict),
-            watermark: (before, before),
-        });
-        let published = self.published(before, reading);
-        if let Some(entry) = self.entries.last_mut() {
-            entry.watermark.1 = published;
-        }
-    }
-
-    /// The watermark that readers know.
-    pub fn watermark(&self) -> u8 {
-        self.entries.last().map_or(0, |entry| entry.watermark.1)
-    }
-
-    fn published(&self, before: u8, reading: Reading) -> u8 {
-        let closed = self.machine.members().filter_map(|(writer, closed)| {
-            let gone = reading.fence_is_advice && self.is_fenced(writer);
-            (!gone).then_some(closed.0)
-        });
-        let closed = if reading.by_max {
-            closed.max()
-        } else if reading.fence_is_advice {
-            closed.min()
-        } else {
-            Some(self.machine.watermark().0)
+            drifts: frame.hlc > appended + MAX_DRIFT,
         };
-        let closed = closed.and_then(|hlc| u8::try_from(hlc).ok());
-        closed.unwrap_or(0).max(before)
+        match frame.kind {
+            Kind::Fence => self.fenced[at] = true,
+            _ => {
+                self.landed[at][usize::from(frame.pseq)].get_or_insert(landed);
+            }
+        }
+        if frame.kind == Kind::Data {
+            self.rows += 1;
+            if landed.outcome == Outcome::Accepted {
+                self.count(frame);
+            }
+        }
+        self.settle(reading);
     }
 
-    fn is_fenced(&self, writer: WriterId) -> bool {
-        let mut entries = self.entries.iter();
-        entries.any(|e| e.frame.kind == Kind::Fence && u32::from(e.writer) == writer.0)
+    /// Takes note of a row that counts.
+    fn count(&mut self, frame: Frame) {
+        let stored = &mut self.stored[usize::from(frame.pseq)];
+        *stored += 1;
+        self.faults.twice |= *stored > 1;
+        self.faults.not_final |= frame.hlc <= self.watermark;
     }
 
-    /// The record of a writer's frame: the first, if it landed twice.
-    pub fn find(&self, writer: u8, pseq: u8) -> Option<&Entry> {
-        let mut entries = self.entries.iter();
-        entries.find(|e| e.frame.kind != Kind::Fence && e.writer == writer && e.frame.pseq == pseq)
+    /// Works out what readers now know.
+    fn settle(&mut self, reading: Reading) {
+        let published = self.published(reading);
+        self.faults.not_final |= published < self.watermark;
+        self.watermark = published;
+        let counts = self.machine.counts();
+        let counted = counts.accepted + counts.duplicate + counts.rejected;
+        self.faults.uncounted |= counted != self.rows;
+        let member = |m: &MemberState| (m.writer.0, m.closed.0, m.next_pseq);
+        self.members = self.machine.state().members.iter().map(member).collect();
+    }
+
+    fn published(&self, reading: Reading) -> u8 {
+        let open = self.machine.members().filter_map(|(writer, closed)| {
+            let fenced = (0u32..).zip(self.fenced).any(|f| f == (writer.0, true));
+            (!fenced).then_some(closed.0)
+        });
+        let hlc = if reading.by_max {
+            open.max()
+        } else if reading.fence_is_advice {
+            open.min()
+        } else {
+            return u8::try_from(self.machine.watermark().0).unwrap_or(u8::MAX);
+        };
+        let hlc = hlc.and_then(|hlc| u8::try_from(hlc).ok());
+        hlc.map_or(self.watermark, |hlc| hlc.max(self.watermark))
+    }
+
+    /// What became of a writer's frame, if it landed.
+    pub fn find(&self, writer: u8, pseq: u8) -> Option<Landed> {
+        self.landed[usize::from(writer)][usize::from(pseq)]
     }
 
     /// Whether the row of a writer's frame is in the stream, by that frame or another.
-    pub fn stored(&self, writer: u8, pseq: u8) -> bool {
-        self.find(writer, pseq)
-            .is_some_and(|e| e.outcome != Outcome::Rejected)
-            && self.accepted(pseq).next().is_some()
+    pub fn stores(&self, writer: u8, pseq: u8) -> bool {
+        let landed = self.find(writer, pseq);
+        landed.is_some_and(|landed| landed.outcome != Outcome::Rejected)
+            && self.stored[usize::from(pseq)] > 0
     }
 
-    /// Frames that brought a request in.
-    fn accepted(&self, request: u8) -> impl Iterator<Item = &Entry> {
-        self.rows()
-            .filter(move |e| e.frame.pseq == request && e.outcome == Outcome::Accepted)
-    }
-
-    fn rows(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|e| e.frame.kind == Kind::Data)
-    }
-
-    /// INV-ONCE.
-    pub fn stores_nothing_twice(&self) -> bool {
-        self.rows()
-            .all(|entry| self.accepted(entry.frame.pseq).count() <= 1)
-    }
-
-    /// INV-FINAL: the watermark never goes back, and what counts lies above what was published.
-    pub fn is_final(&self) -> bool {
-        self.entries.iter().all(|entry| {
-            let (before, after) = entry.watermark;
-            let counts = entry.frame.kind == Kind::Data && entry.outcome == Outcome::Accepted;
-            before <= after && !(counts && entry.frame.hlc <= before)
-        })
-    }
-
-    /// INV-REJECT.
-    pub fn counts_every_row(&self) -> bool {
-        let counts = self.machine.counts();
-        counts.accepted + counts.duplicate + counts.rejected == self.rows().count() as u64
-    }
-
-    /// Whether a row had this outcome.
-    pub fn has(&self, outcome: Outcome) -> bool {
-        self.rows().any(|entry| entry.outcome == outcome)
-    }
-
-    /// Whether a frame of this kind raised the watermark.
-    pub fn moved_on_by(&self, kind: Kind) -> bool {
-        let mut entries = self.entries.iter();
-        entries.any(|e| e.frame.kind == kind && e.watermark.0 < e.watermark.1)
+    /// Whether a writer's row had this outcome.
+    pub fn has(&self, writer: u8, outcome: Outcome) -> bool {
+        let mut frames = self.landed[usize::from(writer)].iter().skip(1).flatten();
+        frames.any(|landed| landed.outcome == outcome)
     }
 }
 
 fn header(writer: u8, frame: Frame, anonymous: bool) -> FrameHeader {
-    debug_assert!(usize::from(writer) < WRITERS, "writers are numbered from 0");
     let kind = match frame.kind {
         Kind::Open => FrameKind::Open,
         Kind::Data => FrameKind::Data,

@@ -3,7 +3,7 @@
 /// Clocks of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Clocks {
-    /// Local units a tick of the suspect writer 0; writer 1 counts 2.
+    /// Local units a tick of writer 0; writer 1 counts 2.
     pub suspect_rate: u8,
     /// Local units a tick of whoever fences.
     pub fencer_rate: u8,
@@ -38,42 +38,51 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Clock rates within the protocol's limit, and a wall clock that is right or far ahead.
-    pub fn lawful_clocks() -> Vec<Clocks> {
-        let rates = [(2, 3), (3, 2)];
-        let every = rates.into_iter().flat_map(|(suspect_rate, fencer_rate)| {
-            [0, 8].map(|ahead| Clocks {
-                suspect_rate,
-                fencer_rate,
-                ahead,
-            })
-        });
-        every.collect()
+    /// The worst clock rates that the protocol allows for, a slow writer and a fast fencer, with a
+    /// wall clock that is right or far ahead.
+    fn worst_clocks() -> Vec<Clocks> {
+        let clocks = |ahead| Clocks {
+            suspect_rate: 2,
+            fencer_rate: 3,
+            ahead,
+        };
+        [0, 8].map(clocks).to_vec()
     }
 
     /// The suspect may do much and be fenced; the other writer only keeps the partition moving.
     pub fn one_suspect() -> Self {
         Self {
-            clocks: Self::lawful_clocks(),
-            ticks: 5,
+            clocks: Self::worst_clocks(),
+            ticks: 3,
             frames: [3, 2],
-            alives: [2, 1],
+            alives: [2, 0],
             fences: [true, false],
             losses: [true, false],
             repeats: [false, false],
         }
     }
 
-    /// Both writers may be fenced, and producers repeat frames.
+    /// Both writers may be fenced; all clocks are right.
     pub fn two_suspects() -> Self {
+        let mut clocks = Self::worst_clocks();
+        clocks.truncate(1);
         Self {
-            clocks: Self::lawful_clocks(),
-            ticks: 4,
+            clocks,
             frames: [2, 2],
             alives: [1, 1],
             fences: [true, true],
             losses: [false, false],
+            ..Self::one_suspect()
+        }
+    }
+
+    /// The suspect's producer delivers a frame twice.
+    pub fn repeating_producer() -> Self {
+        Self {
+            frames: [2, 2],
+            losses: [false, false],
             repeats: [true, false],
+            ..Self::one_suspect()
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Every step that anyone can take.
 
-use super::partition::{Frame, Kind, MAX_DRIFT, Reading, STAMPS};
+use super::partition::{Frame, Kind, Reading, STAMPS};
 use super::writer::Ask;
-use super::{Break, LEASE, LeaseModel, State, WRITERS, Word};
+use super::{Break, Fence, LEASE, LeaseModel, State};
 
 /// A step; the number is the writer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +23,8 @@ pub enum Step {
     LandsAgain(u8),
     /// The oldest frame in flight is lost.
     Lost(u8),
-    /// The writer learns of the loss and ends.
-    LearnsOfLoss(u8),
-    /// A data frame is acknowledged: writer, number.
-    Acknowledge(u8, u8),
-    /// The writer finds a stamp too far above its append time and ends: writer, number.
-    FindsDrift(u8, u8),
+    /// The writer learns of a loss, or of a stamp too far above its append time, and ends.
+    Ends(u8),
     /// FENCE_INTENT is appended.
     Announce(u8),
     /// FENCE is appended.
@@ -40,34 +36,25 @@ fn wall(now: u8) -> u8 {
     (now + 1) * STAMPS
 }
 
-fn local(state: &State, writer: u8) -> u8 {
-    state.now * state.clocks.rate(writer)
-}
-
 /// The steps possible in `state`.
 pub(super) fn possible(model: &LeaseModel, state: &State, steps: &mut Vec<Step>) {
     if state.now < model.bounds.ticks {
         steps.push(Step::Tick);
     }
-    for id in 0u8..2 {
-        lives(model, state, id, steps);
+    for id in [0, 1] {
+        lives(state, id, steps);
         sends(model, state, id, steps);
-        acknowledges(model, state, id, steps);
         fences(model, state, id, steps);
     }
 }
 
-fn lives(model: &LeaseModel, state: &State, id: u8, steps: &mut Vec<Step>) {
+fn lives(state: &State, id: u8, steps: &mut Vec<Step>) {
     let writer = &state.writers[usize::from(id)];
     match writer.ask {
-        Some(ask) if !ask.landed => steps.push(Step::AliveLands(id)),
-        Some(_) if !writer.ended => steps.push(Step::ReadBack(id)),
-        Some(_) => {}
-        None => {
-            if !writer.ended && writer.alives < model.bounds.alives[usize::from(id)] {
-                steps.push(Step::AskAlive(id));
-            }
-        }
+        Some(Ask::Flying { .. }) => steps.push(Step::AliveLands(id)),
+        Some(Ask::Landed { .. }) if !writer.ended => steps.push(Step::ReadBack(id)),
+        None if !writer.ended && writer.alives > 0 => steps.push(Step::AskAlive(id)),
+        _ => {}
     }
 }
 
@@ -80,70 +67,46 @@ fn sends(model: &LeaseModel, state: &State, id: u8, steps: &mut Vec<Step>) {
     }
     if !writer.flying.is_empty() {
         steps.push(Step::Lands(id));
-        if bounds.losses[at] && !writer.lost {
+        if bounds.losses[at] && !writer.lost && opened {
             steps.push(Step::Lost(id));
         }
     }
-    if bounds.repeats[at] && opened && !writer.repeated {
+    if writer.repeatable.is_some() {
         steps.push(Step::LandsAgain(id));
     }
-    if writer.lost && !writer.ended {
-        steps.push(Step::LearnsOfLoss(id));
+    if !writer.ended && (writer.lost || finds_drift(state, id)) {
+        steps.push(Step::Ends(id));
     }
 }
 
-fn acknowledges(model: &LeaseModel, state: &State, id: u8, steps: &mut Vec<Step>) {
-    let writer = &state.writers[usize::from(id)];
-    if writer.ended {
-        return;
-    }
-    for pseq in (1..writer.sent).filter(|pseq| !writer.acked.contains(*pseq)) {
-        let landed = state.partition.find(id, pseq);
-        let drifts = landed.is_some_and(|e| e.frame.hlc > e.appended + MAX_DRIFT);
-        if drifts && !model.breaks(Break::AckWithoutAppendTime) {
-            steps.push(Step::FindsDrift(id, pseq));
-        } else if may_acknowledge(model, state, id, pseq) {
-            steps.push(Step::Acknowledge(id, pseq));
-        }
-    }
-}
-
-fn may_acknowledge(model: &LeaseModel, state: &State, id: u8, pseq: u8) -> bool {
-    let writer = &state.writers[usize::from(id)];
-    let landed = |pseq| state.partition.find(id, pseq).is_some();
-    let delivered = landed(pseq) || model.breaks(Break::AckBeforeDelivery);
-    let in_order = (1..pseq).all(landed) || model.breaks(Break::AckOutOfOrder);
-    let leased = if model.breaks(Break::AckWithoutLease) {
-        true
-    } else if model.breaks(Break::LeaseLookedAtWhenSent) {
-        writer.leased.contains(pseq)
-    } else {
-        local(state, id) < writer.lease_end
-    };
-    delivered && in_order && leased
+fn finds_drift(state: &State, id: u8) -> bool {
+    let mut frames = 1..state.writers[usize::from(id)].sent;
+    frames.any(|pseq| state.partition.find(id, pseq).is_some_and(|l| l.drifts))
 }
 
 fn fences(model: &LeaseModel, state: &State, id: u8, steps: &mut Vec<Step>) {
     let at = usize::from(id);
-    if !model.bounds.fences[at] || state.fenced[at] {
+    if !model.bounds.fences[at] || state.partition.fenced[at] {
         return;
     }
-    let wait = match model.broken {
+    // a gateway fences its own earlier writer at once
+    let ended = state.writers[at].ended;
+    match state.fences[at] {
+        Fence::None => steps.push(Step::Announce(id)),
+        Fence::Due => steps.push(Step::Fence(id)),
+        Fence::Announced { .. } => {}
+    }
+    if ended && state.fences[at] != Fence::Due {
+        steps.push(Step::Fence(id));
+    }
+}
+
+/// How long a fence waits, local time of whoever fences.
+fn patience(model: &LeaseModel) -> u8 {
+    match model.broken {
         Some(Break::FenceWithoutWait) => 0,
         Some(Break::FenceAfterOneLease) => LEASE,
         _ => 2 * LEASE,
-    };
-    match state.announced[at] {
-        None => steps.push(Step::Announce(id)),
-        Some(when) if (state.now - when) * state.clocks.fencer_rate >= wait => {
-            steps.push(Step::Fence(id));
-        }
-        Some(_) => {}
-    }
-    // a gateway fences its own earlier writer at once
-    let waited = steps.last() == Some(&Step::Fence(id));
-    if state.writers[at].ended && !waited {
-        steps.push(Step::Fence(id));
     }
 }
 
@@ -151,65 +114,75 @@ fn fences(model: &LeaseModel, state: &State, id: u8, steps: &mut Vec<Step>) {
 pub(super) fn take(model: &LeaseModel, state: &mut State, step: Step) {
     match step {
         Step::Tick => state.now += 1,
-        Step::AskAlive(id) => ask_alive(state, id),
+        Step::AskAlive(id) => {
+            let sent = state.local(id);
+            let writer = &mut state.writers[usize::from(id)];
+            writer.alives -= 1;
+            writer.ask = Some(Ask::Flying { sent });
+        }
         Step::AliveLands(id) => alive_lands(state, id),
         Step::ReadBack(id) => read_back(model, state, id),
         Step::Send(id) => send(model, state, id),
-        Step::Lands(id) => {
-            let frame = state.writers[usize::from(id)].flying.remove(0);
-            append(model, state, id, frame);
+        Step::Lands(id) => lands(model, state, id),
+        Step::LandsAgain(id) => {
+            if let Some(frame) = state.writers[usize::from(id)].repeatable.take() {
+                append(model, state, id, frame);
+            }
         }
-        Step::LandsAgain(id) => lands_again(model, state, id),
         Step::Lost(id) => {
             let writer = &mut state.writers[usize::from(id)];
             writer.flying.remove(0);
             writer.lost = true;
         }
-        Step::LearnsOfLoss(id) | Step::FindsDrift(id, _) => {
-            state.writers[usize::from(id)].ended = true;
-        }
-        Step::Acknowledge(id, pseq) => state.writers[usize::from(id)].acked.insert(pseq),
+        Step::Ends(id) => state.writers[usize::from(id)].ended = true,
         Step::Announce(id) => {
-            state.control.push(Word::Intent { writer: id });
-            state.announced[usize::from(id)] = Some(state.now);
+            state.fences[usize::from(id)] = Fence::Announced { when: state.now };
         }
-        Step::Fence(id) => {
-            append(model, state, id, Frame::fence());
-            state.fenced[usize::from(id)] = true;
+        Step::Fence(id) => append(model, state, id, Frame::fence()),
+    }
+    expire(model, state);
+}
+
+/// Forgets what no longer matters, so that states alike in all that may come are one.
+fn expire(model: &LeaseModel, state: &mut State) {
+    for id in [0, 1] {
+        let local = state.local(id);
+        let at = usize::from(id);
+        if let Fence::Announced { when } = state.fences[at] {
+            let waited = (state.now - when) * state.clocks.fencer_rate;
+            if waited >= patience(model) {
+                state.fences[at] = Fence::Due;
+            }
+        }
+        let from_sent = !model.breaks(Break::LeaseFromReadBack);
+        let writer = &mut state.writers[at];
+        let too_old = writer.ask.is_some_and(|ask| ask.sent() + LEASE <= local);
+        if writer.ended || too_old && from_sent {
+            writer.ask = None;
+        }
+        if writer.ended || writer.lease_end <= local {
+            writer.lease_end = 0;
+        }
+        if writer.ended {
+            (writer.alives, writer.lost) = (0, false);
         }
     }
 }
 
-fn ask_alive(state: &mut State, id: u8) {
-    let sent = local(state, id);
-    let writer = &mut state.writers[usize::from(id)];
-    let number = writer.alives;
-    writer.alives += 1;
-    writer.ask = Some(Ask {
-        number,
-        sent,
-        landed: false,
-    });
-}
-
 fn alive_lands(state: &mut State, id: u8) {
-    if let Some(ask) = &mut state.writers[usize::from(id)].ask {
-        ask.landed = true;
-        let (writer, number) = (id, ask.number);
-        state.control.push(Word::Alive { writer, number });
+    let at = usize::from(id);
+    let preceded = state.fences[at] != Fence::None;
+    if let Some(Ask::Flying { sent }) = state.writers[at].ask {
+        state.writers[at].ask = Some(Ask::Landed { sent, preceded });
     }
 }
 
 fn read_back(model: &LeaseModel, state: &mut State, id: u8) {
-    let now = local(state, id);
+    let now = state.local(id);
     let writer = &mut state.writers[usize::from(id)];
-    let Some(ask) = writer.ask.take() else { return };
-    let place = |wanted: Word| state.control.iter().position(|word| *word == wanted);
-    let alive = place(Word::Alive {
-        writer: id,
-        number: ask.number,
-    });
-    let preceded = place(Word::Intent { writer: id }).is_some_and(|intent| Some(intent) < alive);
+    let Some(Ask::Landed { sent, preceded }) = writer.ask.take() else {
+        return;
+    };
     if preceded && !model.breaks(Break::RenewAfterIntent) {
         writer.ended = true;
         return;
@@ -217,24 +190,19 @@ fn read_back(model: &LeaseModel, state: &mut State, id: u8) {
     let from = if model.breaks(Break::LeaseFromReadBack) {
         now
     } else {
-        ask.sent
+        sent
     };
     writer.lease_end = from + LEASE;
 }
 
 fn send(model: &LeaseModel, state: &mut State, id: u8) {
-    let at = usize::from(id);
     let ahead = if id == 0 { state.clocks.ahead } else { 0 };
-    let leased = local(state, id) < state.writers[at].lease_end;
-    let opened = state.partition.find(id, 0).map_or(0, |e| e.watermark.1);
-    let writer = &mut state.writers[at];
-    if !model.breaks(Break::StampBelowWatermark) {
-        writer.last = writer.last.max(opened);
-    }
+    let leased = state.local(id) < state.writers[usize::from(id)].lease_end;
+    let writer = &mut state.writers[usize::from(id)];
     writer.last = (writer.last + 1).max(wall(state.now) + ahead);
     let pseq = writer.sent;
     if leased && model.breaks(Break::LeaseLookedAtWhenSent) {
-        writer.leased.insert(pseq);
+        writer.leased |= 1 << pseq;
     }
     writer.sent += 1;
     writer.flying.push(Frame {
@@ -244,18 +212,20 @@ fn send(model: &LeaseModel, state: &mut State, id: u8) {
     });
 }
 
-fn lands_again(model: &LeaseModel, state: &mut State, id: u8) {
-    let mut entries = state.partition.entries.iter().rev();
-    let newest = entries.find(|e| e.writer == id && e.frame.kind != Kind::Fence);
-    let Some(frame) = newest.map(|e| e.frame) else {
-        return;
-    };
-    state.writers[usize::from(id)].repeated = true;
+fn lands(model: &LeaseModel, state: &mut State, id: u8) {
+    let at = usize::from(id);
+    let frame = state.writers[at].flying.remove(0);
     append(model, state, id, frame);
+    let writer = &mut state.writers[at];
+    if model.bounds.repeats[at] {
+        writer.repeatable = Some(frame);
+    }
+    if frame.kind == Kind::Open && !model.breaks(Break::StampBelowWatermark) {
+        writer.last = writer.last.max(state.partition.watermark);
+    }
 }
 
 fn append(model: &LeaseModel, state: &mut State, id: u8, frame: Frame) {
-    debug_assert!(usize::from(id) < WRITERS, "writers are numbered from 0");
     let reading = Reading {
         by_max: model.breaks(Break::WatermarkByMax),
         fence_is_advice: model.breaks(Break::AcceptAfterFence),

@@ -2,41 +2,30 @@
 
 use super::partition::Frame;
 
-/// Frame numbers, as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Numbers(u8);
-
-impl Numbers {
-    /// Adds one.
-    pub fn insert(&mut self, number: u8) {
-        self.0 |= 1 << number;
-    }
-
-    /// Whether it is there.
-    pub fn contains(self, number: u8) -> bool {
-        self.0 & 1 << number != 0
-    }
-
-    /// How many there are.
-    pub fn count(self) -> u32 {
-        self.0.count_ones()
-    }
-
-    /// All of them.
-    pub fn iter(self) -> impl Iterator<Item = u8> {
-        (0..8).filter(move |number| self.contains(*number))
-    }
-}
-
 /// An ALIVE that was sent and not read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ask {
-    /// Which of the writer's ALIVEs.
-    pub number: u8,
+pub enum Ask {
+    /// It is on its way.
+    Flying {
+        /// When it was sent, local time.
+        sent: u8,
+    },
+    /// It is in the control topic.
+    Landed {
+        /// When it was sent, local time.
+        sent: u8,
+        /// Whether a FENCE_INTENT for the writer precedes it.
+        preceded: bool,
+    },
+}
+
+impl Ask {
     /// When it was sent, local time.
-    pub sent: u8,
-    /// Whether it is in the control topic.
-    pub landed: bool,
+    pub fn sent(self) -> u8 {
+        match self {
+            Self::Flying { sent } | Self::Landed { sent, .. } => sent,
+        }
+    }
 }
 
 /// One writer.
@@ -48,38 +37,35 @@ pub struct Writer {
     pub flying: Vec<Frame>,
     /// Whether a frame got lost; the writer learns it later.
     pub lost: bool,
-    /// Whether a frame has landed twice.
-    pub repeated: bool,
+    /// The newest landed frame, as long as it may land again.
+    pub repeatable: Option<Frame>,
     /// Highest stamp given or seen.
     pub last: u8,
-    /// ALIVEs sent.
+    /// ALIVEs that it may still send.
     pub alives: u8,
     /// The newest of them, until it is read back.
     pub ask: Option<Ask>,
-    /// Until when it may acknowledge, local time.
+    /// Until when it may acknowledge, local time; 0 once that is over.
     pub lease_end: u8,
-    /// Frames sent under a lease; kept only where that is what counts.
-    pub leased: Numbers,
-    /// Data frames acknowledged.
-    pub acked: Numbers,
+    /// Frames sent under a lease, as bits; kept only where that is what counts.
+    pub leased: u8,
     /// Whether it knows that it is over.
     pub ended: bool,
 }
 
 impl Writer {
     /// A writer whose OPEN is on its way.
-    pub fn opening() -> Self {
+    pub fn opening(alives: u8) -> Self {
         Self {
             sent: 1,
             flying: vec![Frame::open()],
             lost: false,
-            repeated: false,
+            repeatable: None,
             last: 0,
-            alives: 0,
+            alives,
             ask: None,
             lease_end: 0,
-            leased: Numbers::default(),
-            acked: Numbers::default(),
+            leased: 0,
             ended: false,
         }
     }
