@@ -130,7 +130,7 @@ impl Chaos {
             5..9 => pick(&self.hosts.workers),
             _ => pick(&self.hosts.queries),
         };
-        match dice.number(0..10) {
+        match dice.number(0..12) {
             0..2 => self.kill(&host),
             2..4 => self.light(&host),
             4..7 => {
@@ -145,9 +145,10 @@ impl Chaos {
                 self.world.trace.note(format_args!("{} clock {step}", host.name));
                 host.clock.step(step);
             }
-            _ => {
+            9 => {
                 tokio::spawn(self.clone().step_broker());
             }
+            _ => self.deafen(&host),
         }
     }
 
@@ -155,6 +156,16 @@ impl Chaos {
         if let Some(process) = host.current() {
             self.world.trace.note(format_args!("{} dies", host.name));
             process.gate.kill();
+        }
+    }
+
+    fn deafen(&self, host: &Host) {
+        if let Some(process) = host.current() {
+            let duration = self.world.dice.millis(300..9000);
+            self.world
+                .trace
+                .note(format_args!("{} is deaf for {duration:?}", host.name));
+            process.gate.deafen(duration);
         }
     }
 
@@ -172,7 +183,7 @@ impl Chaos {
         let Some(process) = host.current() else { return };
         self.world.trace.note(format_args!("{} freezes", host.name));
         process.gate.freeze();
-        sleep(self.world.dice.millis(50..6000)).await;
+        self.world.pause(self.world.dice.millis(50..6000)).await;
         self.world.trace.note(format_args!("{} thaws", host.name));
         process.gate.thaw();
     }
@@ -183,13 +194,16 @@ impl Chaos {
         let frozen = self.world.dice.chance(0.5);
         if frozen {
             old.gate.freeze();
-            sleep(self.world.dice.millis(1..500)).await;
+            self.world.pause(self.world.dice.millis(1..500)).await;
+        }
+        if !self.world.is_troubled() {
+            return old.gate.thaw();
         }
         host.start();
-        sleep(self.world.dice.millis(100..6000)).await;
+        self.world.pause(self.world.dice.millis(100..6000)).await;
         if frozen {
             old.gate.thaw();
-            sleep(self.world.dice.millis(100..4000)).await;
+            self.world.pause(self.world.dice.millis(100..4000)).await;
         }
         self.world.trace.note(format_args!("old {} dies", host.name));
         old.gate.kill();
@@ -203,7 +217,7 @@ impl Chaos {
         self.world
             .trace
             .note(format_args!("log clock {step}: {}", clock.wall_ns()));
-        sleep(self.world.dice.millis(20..2500)).await;
+        self.world.pause(self.world.dice.millis(20..2500)).await;
         clock.step(-step);
     }
 }

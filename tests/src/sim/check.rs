@@ -5,16 +5,15 @@ use std::sync::Arc;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::error_chain;
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::PartitionId;
+use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_lake::{Chain, verify_segment};
 use tourbillon_log::Log;
 use tourbillon_log::control::ControlTopic;
 use tourbillon_query::QueryService;
-use tourbillon_query::params::Consistency;
 use tourbillon_shard_worker::verify::Verifier;
 
 use super::model::{Sample, SeenRow};
-use super::reader::{ask, params};
+use super::reader::{Asked, ask};
 use super::replay::{Places, Replayed, replay_all};
 use super::stream::wrong_content;
 use super::world::World;
@@ -86,7 +85,7 @@ impl Check<'_> {
     fn published(&self, places: &Places) {
         let published = self.world.model.highest_published();
         for (partition, row) in places.values() {
-            let landed = self.world.model.when_landed((*partition, tourbillon_core::ids::Offset(row.offset)));
+            let landed = self.world.model.when_landed((*partition, Offset(row.offset)));
             let before = published.partition_point(|(at, _)| *at < landed);
             let told = before.checked_sub(1).map(|i| published[i]);
             if let Some((at, through)) = told
@@ -108,8 +107,7 @@ impl Check<'_> {
         let through = replayed.iter().map(|replayed| replayed.watermark).min();
         let through = through.unwrap_or(Hlc::MIN);
         let wanted = ordered(places, |_, row| row.hlc <= through.0);
-        let asked = params(0, through.0 + 1, Consistency::Final);
-        match ask(self.judge, &asked).await {
+        match ask(self.judge, window(0, through.0 + 1)).await {
             Ok(Some((sample, _))) => self.same("the whole stream", &sample.rows, &wanted),
             Ok(None) => self.world.violated("INV-ACK", "the stream is gone".into()),
             Err(error) => self.world.violated("INV-ORDER", error_chain(&error)),
@@ -146,7 +144,7 @@ impl Check<'_> {
         if !sample.is_final || self.world.dice.chance(0.7) {
             return;
         }
-        match ask(self.judge, &params(start, end, Consistency::Final)).await {
+        match ask(self.judge, window(start, end)).await {
             Ok(Some((again, _))) => self.same(&what, &again.rows, &sample.rows),
             Ok(None) => {}
             Err(error) => self.world.violated("INV-FINAL", error_chain(&error)),
@@ -194,6 +192,14 @@ impl Check<'_> {
             }
             Err(error) => self.world.violated("INV-PURE", error_chain(&error)),
         }
+    }
+}
+
+fn window(start: i64, end: i64) -> Asked {
+    Asked {
+        start,
+        end,
+        is_final: true,
     }
 }
 

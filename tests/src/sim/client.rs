@@ -101,7 +101,11 @@ impl Client {
         sequence: u64,
     ) -> Option<Receipt> {
         let gateway = process.gateway()?;
-        let patience = self.world.dice.millis(100..3000);
+        let patient = self.world.dice.chance(0.3);
+        let patience = self
+            .world
+            .dice
+            .millis(if patient { 3000..12_000 } else { 100..3000 });
         let source = self.source.as_ref().map(|name| Source {
             name: Arc::clone(name),
             sequence,

@@ -3,8 +3,10 @@
 
 use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -18,6 +20,8 @@ struct State {
     mode: Mode,
     /// Calls until the process dies.
     fuse: Option<u64>,
+    /// Until when it hears nothing of the control topic.
+    deaf_until: Option<Instant>,
 }
 
 /// The gate of one process.
@@ -32,6 +36,7 @@ impl Gate {
         let state = State {
             mode: Mode::Running,
             fuse: None,
+            deaf_until: None,
         };
         Self {
             state: Mutex::new(state),
@@ -64,12 +69,26 @@ impl Gate {
 
     pub(crate) fn thaw(&self) {
         self.set(Mode::Running);
-        self.state().fuse = None;
+        let mut state = self.state();
+        (state.fuse, state.deaf_until) = (None, None);
     }
 
     /// The process dies at its `calls`-th call from now.
     pub(crate) fn light(&self, calls: u64) {
         self.state().fuse = Some(calls);
+    }
+
+    /// The process hears nothing of the control topic for a while.
+    pub(crate) fn deafen(&self, duration: Duration) {
+        self.state().deaf_until = Some(Instant::now() + duration);
+    }
+
+    /// Waits while deaf.
+    pub(crate) async fn hear(&self) {
+        let until = self.state().deaf_until;
+        if let Some(until) = until {
+            sleep_until(until).await;
+        }
     }
 
     pub(crate) fn is_dead(&self) -> bool {

@@ -175,7 +175,8 @@ impl Host {
 
     /// A sound process never halts: its data would contradict the log.
     pub(crate) fn inspect(&self) {
-        for process in self.state().zombies.iter().chain(&self.state().current) {
+        let state = self.state();
+        for process in state.zombies.iter().chain(&state.current) {
             let halted = process.worker().is_some_and(|worker| !worker.is_healthy());
             if halted {
                 self.world.violated(

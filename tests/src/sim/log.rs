@@ -93,8 +93,14 @@ impl Wire {
     async fn carry(mut self, mut records: mpsc::Receiver<Sent>) {
         while let Some(sent) = records.recv().await {
             let (weather, dice) = (self.world.weather(), &self.world.dice);
-            let stalled = dice.chance(weather.stalled);
-            let delay = if stalled { 5..weather.stall_ms + 6 } else { 0..4 };
+            // a process that freezes may have lost its network with it
+            let frozen = !self.gate.is_running() && !self.gate.is_dead();
+            let stalled = dice.chance(if frozen { 0.2 } else { weather.stalled });
+            let delay = if stalled {
+                5..weather.stall_ms + 6
+            } else {
+                0..4
+            };
             sleep(dice.millis(delay)).await;
             if self.gate.is_dead() && *self.cut.get_or_insert_with(|| dice.chance(0.5)) {
                 self.world.landed();
@@ -230,8 +236,14 @@ struct ProcessReader {
 impl ProcessReader {
     /// Whether this read fails. The control topic is spared: its follower never tries again.
     fn fails(&self) -> bool {
-        let lost = self.world.weather().lost_read;
-        !self.of.topic.ends_with("._control") && self.world.dice.chance(lost)
+        self.world.dice.chance(self.world.weather().lost_read)
+    }
+}
+
+/// Some reads are slow.
+async fn dawdle(world: &World) {
+    if world.dice.chance(world.weather().slow_read) {
+        sleep(world.dice.millis(10..1000)).await;
     }
 }
 
@@ -240,14 +252,22 @@ impl LogReader for ProcessReader {
     async fn next(&mut self) -> Result<Vec<LogRecord>, LogError> {
         loop {
             self.gate.pass().await;
+            let is_control = self.of.topic.ends_with("._control");
+            if is_control {
+                self.gate.hear().await;
+            }
             if !self.ready.is_empty() {
+                if is_control {
+                    dawdle(&self.world).await;
+                }
                 let most = self.world.dice.index(self.ready.len()) + 1;
                 let records: Vec<_> = self.ready.drain(..most).collect();
                 self.position = Offset(self.position.0 + records.len() as u64);
                 return Ok(records);
             }
             sleep(self.world.dice.millis(0..6)).await;
-            if self.fails() {
+            dawdle(&self.world).await;
+            if !is_control && self.fails() {
                 return Err(LogError::Read {
                     topic: self.of.topic.clone(),
                     partition: self.of.partition,

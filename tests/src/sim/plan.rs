@@ -27,6 +27,8 @@ pub(crate) struct Weather {
     pub(crate) odd_conflict: f64,
     /// A listing leaves out what was put last.
     pub(crate) stale_list: f64,
+    /// A read takes up to a second.
+    pub(crate) slow_read: f64,
     /// A read of a partition fails.
     pub(crate) lost_read: f64,
 }
@@ -79,6 +81,7 @@ impl Plan {
             slow: rate(0.08),
             odd_conflict: rate(0.8),
             stale_list: rate(0.3),
+            slow_read: rate(0.03),
             lost_read: rate(0.002),
         };
         let beat = if long { 400..800 } else { 60..300 };

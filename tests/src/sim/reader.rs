@@ -6,9 +6,10 @@ use arrow::array::AsArray;
 use arrow::datatypes::{TimestampNanosecondType, UInt32Type, UInt64Type};
 use futures::TryStreamExt;
 use tokio::time::sleep;
+use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_query::params::{Consistency, WindowParams};
+use tourbillon_query::params::WindowParams;
 use tourbillon_query::{QueryError, QueryService};
 
 use super::host::{Host, Process};
@@ -23,30 +24,39 @@ pub(crate) struct Reader {
     pub(crate) queries: Vec<Arc<Host>>,
 }
 
-/// A window's columns as readers ask for them.
-pub(crate) fn params(start: i64, end: i64, consistency: Consistency) -> WindowParams {
-    let columns = ["hlc", "writer", "log_offset", "symbol", "n"];
-    WindowParams {
-        start,
-        end: Some(end),
-        keys: Vec::new(),
-        columns: columns.map(str::to_owned).to_vec(),
-        descending: false,
-        limit: None,
-        consistency,
-        wait_ns: 0,
+/// A window to ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    /// Whether only rows through T count.
+    pub(crate) is_final: bool,
+}
+
+impl Asked {
+    fn params(&self, def: &StreamDef) -> Result<WindowParams, QueryError> {
+        let consistency = if self.is_final { "final" } else { "latest" };
+        let pairs = [
+            ("start", self.start.to_string()),
+            ("end", self.end.to_string()),
+            ("columns", "hlc,writer,log_offset,symbol,n".to_owned()),
+            ("consistency", consistency.to_owned()),
+            ("wait", "0s".to_owned()),
+        ];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
+        WindowParams::parse(&pairs, def.schema())
     }
 }
 
 /// Asks for a window and reads it to its end.
 pub(crate) async fn ask(
     query: &QueryService,
-    params: &WindowParams,
+    asked: Asked,
 ) -> Result<Option<(Sample, Hlc)>, QueryError> {
     let Some(def) = find(&query.control_view()) else {
         return Ok(None);
     };
-    let window = query.window(&def, params).await?;
+    let window = query.window(&def, &asked.params(&def)?).await?;
     let (snapshot, is_final) = (window.snapshot, window.is_final);
     let batches: Vec<_> = window.batches.try_collect().await?;
     let mut rows = Vec::new();
@@ -63,8 +73,8 @@ pub(crate) async fn ask(
         }));
     }
     let sample = Sample {
-        start: params.start,
-        end: params.end.unwrap_or(i64::MAX),
+        start: asked.start,
+        end: asked.end,
         is_final,
         snapshot,
         rows,
@@ -102,14 +112,19 @@ impl Reader {
         self.world.model.published(self.world.start.elapsed(), through);
         let dice = &self.world.dice;
         let latest = dice.chance(0.4);
-        let (reach, consistency) = if latest {
-            (-1_000_000_000..3_000_000_000, Consistency::Latest)
+        let reach = if latest {
+            -1_000_000_000..3_000_000_000
         } else {
-            (-4_000_000_000..1, Consistency::Final)
+            -4_000_000_000..1
         };
         let end = through.0 + 1 + dice.signed(reach);
         let start = end - dice.signed(1..6_000_000_000);
-        let answer = ask(query, &params(start, end, consistency)).await;
+        let asked = Asked {
+            start,
+            end,
+            is_final: !latest,
+        };
+        let answer = ask(query, asked).await;
         process.gate.pass().await;
         match answer {
             Ok(Some((sample, through))) => {

@@ -62,7 +62,8 @@ impl Rogue {
         self.bare(FrameKind::Open).await;
         for _ in 0..FRAMES {
             sleep(self.world.dice.millis(5..200)).await;
-            let Some(def) = find(&self.control.view()) else {
+            let def = find(&self.control.view());
+            let Some(def) = def.filter(|_| self.world.is_troubled()) else {
                 return;
             };
             match self.world.dice.number(0..12) {

@@ -153,7 +153,7 @@ impl ObjectStore for ProcessStore {
                 listed.truncate(listed.len().saturating_sub(unseen));
             }
             store.answer(Ok(())).await?;
-            Ok(stream::iter(listed.into_iter().map(Ok)))
+            Ok::<_, Error>(stream::iter(listed.into_iter().map(Ok)))
         });
         listed.try_flatten().boxed()
     }

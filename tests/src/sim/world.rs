@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::memory::InMemory;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::digest::Digest;
 use tourbillon_lake::Lake;
@@ -49,6 +51,7 @@ pub(crate) struct World {
     pub(crate) objects: Arc<InMemory>,
     weather: Mutex<Weather>,
     troubled: AtomicBool,
+    calmed: Notify,
     /// Records between a process and the log.
     in_flight: AtomicU64,
     violations: Mutex<Vec<Violation>>,
@@ -71,6 +74,7 @@ impl World {
             objects: Arc::new(InMemory::new()),
             weather,
             troubled: AtomicBool::new(true),
+            calmed: Notify::new(),
             in_flight: AtomicU64::new(0),
             violations: Mutex::default(),
         })
@@ -83,6 +87,7 @@ impl World {
     /// No more faults.
     pub(crate) fn calm(&self) {
         self.troubled.store(false, Ordering::Relaxed);
+        self.calmed.notify_waiters();
         *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = Weather::default();
     }
 
@@ -115,6 +120,14 @@ impl World {
     /// Whether things still go wrong.
     pub(crate) fn is_troubled(&self) -> bool {
         self.troubled.load(Ordering::Relaxed)
+    }
+
+    /// Waits this long, or until the trouble is over.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        let calmed = self.calmed.notified();
+        if self.is_troubled() {
+            drop(timeout(duration, calmed).await);
+        }
     }
 
     pub(crate) fn sent(&self) {

@@ -1,0 +1,186 @@
+//! One run: trouble, calm, and the reckoning.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tourbillon_core::clock::PhysicalClock;
+use tourbillon_core::control::StreamDef;
+use tourbillon_core::hlc::Hlc;
+use tourbillon_core::ids::PartitionId;
+use tourbillon_log::control::ControlTopic;
+use tourbillon_log::{Log, TopicPartition};
+use tourbillon_query::QueryService;
+
+use super::chaos::{Chaos, Hosts};
+use super::check::Check;
+use super::client::Client;
+use super::forge;
+use super::reader::Reader;
+use super::stream::{PREFIX, find, first_request, stream_topic};
+use super::world::World;
+
+/// Virtual time in which everything must be well again once the trouble is over.
+const SETTLE: Duration = Duration::from_secs(600);
+
+/// How often it is looked whether it is.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs the plan of `world` to its end.
+pub(crate) async fn run(world: Arc<World>, recuts: bool) {
+    world.trace.note(format_args!("{:?}", world.plan));
+    let log: Arc<dyn Log> = Arc::new(world.broker.clone());
+    let admin = ControlTopic::open(Arc::clone(&log), PREFIX).await;
+    let admin = admin.expect("the broker itself has no faults");
+    let request = first_request(world.plan.partitions, world.plan.window_ns);
+    admin
+        .ensure_stream(&request)
+        .await
+        .expect("a good request on a sound log");
+    let hosts = Hosts::new(&world);
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    for host in hosts.all() {
+        host.start();
+        tasks.push(tokio::spawn(Arc::clone(host).keep()));
+    }
+    let reader = Reader {
+        world: Arc::clone(&world),
+        queries: hosts.queries.clone(),
+    };
+    tasks.push(tokio::spawn(reader.run()));
+    let clients = start_clients(&world, &hosts, recuts);
+    let chaos = Chaos {
+        world: Arc::clone(&world),
+        hosts: hosts.clone(),
+        admin: admin.clone(),
+    };
+    chaos.run().await;
+    world.trace.note(format_args!("calm"));
+    world.calm();
+    sleep(Duration::from_millis(1)).await;
+    hosts.all().for_each(|host| host.heal());
+    let judge = QueryService::start(Arc::clone(&log), world.lake(), admin.clone());
+    let settled = timeout(SETTLE, settle(&world, &hosts, clients, &judge, &admin)).await;
+    hosts.all().for_each(|host| host.inspect());
+    tasks.iter().for_each(JoinHandle::abort);
+    if settled.is_err() {
+        let writers = &admin.view().writers;
+        return world.violated("LIVENESS", format!("not settled after {SETTLE:?}: {writers:?}"));
+    }
+    let Some(def) = find(&admin.view()) else {
+        return world.violated("LIVENESS", "the stream is gone".into());
+    };
+    if timeout(SETTLE, stop(&world, &hosts, &def)).await.is_err() {
+        hosts.all().for_each(|host| host.inspect());
+        return world.violated("LIVENESS", format!("not stopped after {SETTLE:?}"));
+    }
+    let check = Check {
+        world: &world,
+        def: &def,
+        control: &admin,
+        judge: &judge,
+    };
+    check.run().await;
+    if world.plan.forges && world.is_clean() {
+        forge::try_forgery(&world, &admin, &def).await;
+    }
+}
+
+fn start_clients(world: &Arc<World>, hosts: &Hosts, recuts: bool) -> Vec<JoinHandle<()>> {
+    let mut clients = Vec::new();
+    for number in 0..world.plan.clients {
+        let client = Client {
+            world: Arc::clone(world),
+            gateways: hosts.gateways.clone(),
+            source: (number > 0).then(|| format!("client{number}").into()),
+            sequence: Arc::new(AtomicU64::new(0)),
+            recuts,
+        };
+        // two connections: requests of one source may overtake one another
+        clients.push(tokio::spawn(client.clone().run()));
+        clients.push(tokio::spawn(client.run()));
+    }
+    clients
+}
+
+/// Waits until every request is answered and everything that is there is complete.
+async fn settle(
+    world: &Arc<World>,
+    hosts: &Hosts,
+    clients: Vec<JoinHandle<()>>,
+    judge: &QueryService,
+    admin: &ControlTopic,
+) {
+    for client in clients {
+        if let Err(error) = client.await {
+            world.violated("PANIC", error.to_string());
+        }
+    }
+    while world.in_flight() > 0 {
+        sleep(LOOK).await;
+    }
+    let ready = |process: super::host::Process| {
+        process.gateway().is_some_and(tourbillon_ingest::Gateway::is_ready)
+    };
+    for host in &hosts.gateways {
+        while !host.current().is_some_and(ready) {
+            sleep(LOOK).await;
+        }
+    }
+    let target = Hlc(world.broker_clock.wall_ns() + world.plan.window_ns);
+    loop {
+        let def = find(&admin.view());
+        let through = def.map(|def| judge.complete_through(&def));
+        if through.is_some_and(|through| through.is_ok_and(|through| through >= target)) {
+            return;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Lets gateways leave and workers finish.
+async fn stop(world: &Arc<World>, hosts: &Hosts, def: &StreamDef) {
+    for host in &hosts.gateways {
+        if let Some(gateway) = host.current().as_ref().and_then(|process| process.gateway()) {
+            gateway.shutdown().await;
+        }
+    }
+    while world.in_flight() > 0 {
+        sleep(LOOK).await;
+    }
+    // the first worker takes every partition
+    if let Some(worker) = hosts.workers[0].current().as_ref().and_then(|p| p.worker()) {
+        while !followed(world, worker, def).await {
+            sleep(LOOK).await;
+        }
+        worker.shutdown().await;
+    }
+    for host in hosts.workers.iter().skip(1) {
+        if let Some(worker) = host.current().as_ref().and_then(|process| process.worker()) {
+            worker.shutdown().await;
+        }
+    }
+}
+
+/// Whether a worker has read all there is.
+pub(crate) async fn followed(
+    world: &World,
+    worker: &tourbillon_shard_worker::Worker,
+    def: &StreamDef,
+) -> bool {
+    let progress = worker.progress();
+    for partition in (0..def.partitions).map(PartitionId) {
+        let at = TopicPartition {
+            topic: stream_topic(),
+            partition,
+        };
+        let end = world.broker.range(&at).await.map_or(0, |range| range.end.0);
+        let read = progress.get(&(def.name.clone(), partition));
+        if read.is_none_or(|read| read.next_offset() < end) {
+            return false;
+        }
+    }
+    true
+}
