@@ -5,6 +5,7 @@ mod formats;
 mod http;
 mod oracle;
 mod reading;
+mod rejects;
 mod waiting;
 
 use axum::Router;
