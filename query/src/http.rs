@@ -52,7 +52,7 @@ async fn window(
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
     let format = OutputFormat::from_accept(accept)?;
-    let def = service.find(&stream)?;
+    let def = service.find(&stream).await?;
     let params = WindowParams::parse(&pairs, def.schema())?;
     let window = service.window(&def, &params).await?;
     answer(window, format).await
@@ -105,7 +105,7 @@ async fn partitions(
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, QueryError> {
     no_parameters(&pairs)?;
-    let def = service.find(&stream)?;
+    let def = service.find(&stream).await?;
     let complete = service.complete_through(&def).ok();
     let mut rows = Vec::new();
     for partition in service.partitions(&def)? {
@@ -141,7 +141,7 @@ async fn rejects(
     Path(stream): Path<String>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, QueryError> {
-    let def = service.find(&stream)?;
+    let def = service.find(&stream).await?;
     let params = RejectsParams::parse(&pairs)?;
     Ok(Json(service.rejects(&def, &params).await?))
 }
@@ -209,7 +209,7 @@ async fn stream_of(
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, QueryError> {
     no_parameters(&pairs)?;
-    Ok(Json(service.find(&stream)?.describe()))
+    Ok(Json(service.find(&stream).await?.describe()))
 }
 
 /// `1.` and the offset after the last of each partition, in order.

@@ -121,12 +121,16 @@ impl QueryService {
         phase(&self.control.view()).ok_or(QueryError::UnknownWriter(writer.0))
     }
 
-    /// A stream by name.
-    pub(crate) fn find(&self, stream: &str) -> Result<Arc<StreamDef>, QueryError> {
+    /// A stream by name, even if it was made elsewhere a moment ago.
+    pub(crate) async fn find(&self, stream: &str) -> Result<Arc<StreamDef>, QueryError> {
         let unknown = || QueryError::UnknownStream(stream.chars().take(128).collect());
         let name = StreamName::new(stream).map_err(|_| unknown())?;
-        let view = self.control.view();
-        view.streams.get(&name).map(Arc::clone).ok_or_else(unknown)
+        let known = |view: &ControlView| view.streams.get(&name).map(Arc::clone);
+        if let Some(def) = known(&self.control.view()) {
+            return Ok(def);
+        }
+        self.control.catch_up().await?;
+        known(&self.control.view()).ok_or_else(unknown)
     }
 
     /// The partitions of a stream, by number.

@@ -120,6 +120,7 @@ def check(url: str, stream: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write points with a real client, read them back.")
     parser.add_argument("--url", required=True)
+    parser.add_argument("--query-url", help="where to read, by default where it wrote")
     parser.add_argument("--client", required=True, choices=CLIENTS)
     parser.add_argument("--stream", help="by default points_CLIENT")
     arguments = parser.parse_args()
@@ -132,7 +133,7 @@ def main() -> int:
             CLIENTS[client](arguments.url, stream)
         except Exception as error:  # each client has its own error types
             raise Mismatch(f"the client failed: {type(error).__name__}: {error}") from error
-        return check(arguments.url, stream)
+        return check(arguments.query_url or arguments.url, stream)
 
     return windows.run(f"write_points {client}", write_and_check)
 
