@@ -250,7 +250,7 @@ impl Commit {
     /// The tip after this commit, whose object holds `bytes`.
     pub fn tip(&self, bytes: &[u8]) -> ChainTip {
         ChainTip {
-            next_seq: self.body.seq + 1,
+            next_seq: self.body.seq.saturating_add(1),
             hash: Digest::of(bytes),
             root: self.chain_root,
         }

@@ -140,7 +140,7 @@ impl Sealer {
             .map(|s| (s.offset, s.rows.clone()))
             .collect();
         sealer.checkpoint = sealer.checkpoint_of(commit.state.watermark);
-        sealer.next_seq = commit.seq + 1;
+        sealer.next_seq = commit.seq.saturating_add(1);
         sealer
     }
 

@@ -96,3 +96,17 @@ fn truncated_bodies_are_refused_at_every_length() {
         );
     }
 }
+
+#[test]
+fn bodies_with_any_byte_changed_are_answered() {
+    let codec = codec();
+    let body = codec.encode(&rows(&codec, 8), None).unwrap();
+    let stamps: Vec<i64> = (0..8).collect();
+    for at in 0..body.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut body = body.clone();
+            body[at] ^= change;
+            let _read = codec.decode(&header(&stamps, true), &body.into(), 0);
+        }
+    }
+}

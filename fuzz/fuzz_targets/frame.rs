@@ -1,0 +1,8 @@
+#![no_main]
+
+// libFuzzer's hook ends the process on every panic, also on those of Arrow that the codec catches;
+// what is not caught still ends it
+libfuzzer_sys::fuzz_target!(
+    init: std::panic::set_hook(Box::new(|_| {})),
+    |data: &[u8]| tourbillon_fuzz_smoke::frame::run(data)
+);

@@ -1,0 +1,37 @@
+//! Commit objects.
+
+use tourbillon_core::digest::Digest;
+use tourbillon_core::ids::StreamName;
+use tourbillon_core::machine::{MachineRules, PartitionMachine};
+use tourbillon_core::manifest::Commit;
+use tourbillon_core::replica::Replica;
+use tourbillon_core::sealer::Sealer;
+
+/// Any object is answered; what can be read survives being written again, and work can begin
+/// after it.
+pub fn run(data: &[u8]) {
+    let Ok(commit) = Commit::decode(data) else {
+        return;
+    };
+    let bytes = commit.encode().expect("a commit that was read");
+    let again = Commit::decode(&bytes).expect("a commit just written");
+    assert_eq!(again, commit, "the commit changed");
+    let _altered = commit.check_root(Digest::ZERO);
+    let tip = commit.tip(&bytes);
+    assert_eq!(tip.hash, Digest::of(&bytes), "another digest");
+    resume(&commit);
+}
+
+fn resume(commit: &Commit) {
+    let (body, rules) = (&commit.body, MachineRules { max_drift_ns: None });
+    let machine = PartitionMachine::restore(rules, &body.state, body.next_offset);
+    let state = machine.state();
+    let again = PartitionMachine::restore(rules, &state, body.next_offset);
+    assert_eq!(again.state(), state, "the state changed");
+    let replica = Replica::resume(rules, body);
+    assert_eq!(replica.position(), body.scan_from, "another position");
+    if let Ok(name) = StreamName::new(body.stream.clone()) {
+        let sealer = Sealer::resume(name, 10_000_000_000, body);
+        assert_eq!(sealer.open_rows(), 0, "rows from nowhere");
+    }
+}
