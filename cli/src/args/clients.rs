@@ -1,0 +1,173 @@
+//! Flags of commands that talk to a running service.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// A running service.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// Address of the service.
+    #[arg(long, env = "TOURBILLON_URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+}
+
+/// How a file becomes rows.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FileArgs {
+    /// Format of the file; by default by its name.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<FileFormat>,
+    /// Where a stream's column comes from: COLUMN=FIELD, or COLUMN=FIELD:UNIT with s, ms, us or
+    /// ns for whole numbers since the epoch. Columns not named here come from fields of their own
+    /// name. May be repeated or separated by commas.
+    #[arg(
+        long = "map",
+        value_name = "COLUMN=FIELD[:UNIT]",
+        value_delimiter = ','
+    )]
+    pub(crate) map: Vec<String>,
+    /// Give a column the same value in every row.
+    #[arg(long = "set", value_name = "COLUMN=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tourbillon load trades.csv.gz --stream trades --map ts_event=event_ms:ms,ts_recv=recv_ts_ns:ns
+  tourbillon load capture.parquet --stream ticks --batch-rows 65536
+  tourbillon load day.ndjson.zst --stream trades --set venue=XNAS --speed 10
+
+Repeating a load within the hour stores nothing twice: the source's name follows from the file and
+the options, and every batch has its number.")]
+pub(crate) struct LoadArgs {
+    /// CSV with a header row, NDJSON or Parquet; CSV and NDJSON also as .gz or .zst.
+    pub(crate) file: PathBuf,
+    /// Stream to load into; it must exist.
+    #[arg(long)]
+    pub(crate) stream: String,
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    #[command(flatten)]
+    pub(crate) input: FileArgs,
+    /// Rows of a request.
+    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) batch_rows: u32,
+    /// Send as fast as the event times say, times this; without it as fast as possible.
+    #[arg(long)]
+    pub(crate) speed: Option<f64>,
+    /// Name of the source under which repeats are recognised, instead of one made from the file.
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// How long one request is repeated before the load gives up.
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) retry_for: Duration,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    Csv,
+    Ndjson,
+    Parquet,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tourbillon window trades --start 2026-01-31T09:30:00Z --end 2026-01-31T09:31:00Z
+  tourbillon window trades --key symbol=BTCUSDT,ETHUSDT --order desc --limit 20
+  tourbillon window trades --format parquet --output trades.parquet")]
+pub(crate) struct WindowArgs {
+    /// The stream.
+    pub(crate) stream: String,
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    /// First moment, RFC 3339 or integer ns.
+    #[arg(long)]
+    pub(crate) start: Option<String>,
+    /// Moment after the last.
+    #[arg(long)]
+    pub(crate) end: Option<String>,
+    /// Only rows whose key column has one of these values; may be repeated for other columns.
+    #[arg(long = "key", value_name = "COLUMN=VALUE[,VALUE]")]
+    pub(crate) keys: Vec<String>,
+    /// Columns to print, separated by commas.
+    #[arg(long)]
+    pub(crate) columns: Option<String>,
+    /// asc or desc.
+    #[arg(long)]
+    pub(crate) order: Option<String>,
+    /// Most rows.
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    /// final (only what can never change, the default) or latest (all there is).
+    #[arg(long)]
+    pub(crate) consistency: Option<String>,
+    /// How long to wait until the window is complete.
+    #[arg(long)]
+    pub(crate) wait: Option<String>,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: PrintFormat,
+    /// Write to this file instead of standard output.
+    #[arg(long, short)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrintFormat {
+    Table,
+    Csv,
+    Ndjson,
+    Json,
+    Arrow,
+    Parquet,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// The stream.
+    pub(crate) stream: String,
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    /// Where to begin, RFC 3339 or integer ns; by default where the stream is complete now.
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// Only rows whose key column has one of these values; may be repeated for other columns.
+    #[arg(long = "key", value_name = "COLUMN=VALUE[,VALUE]")]
+    pub(crate) keys: Vec<String>,
+    /// Columns to print, separated by commas.
+    #[arg(long)]
+    pub(crate) columns: Option<String>,
+    /// csv or ndjson.
+    #[arg(long, value_enum, default_value = "ndjson")]
+    pub(crate) format: TailFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TailFormat {
+    Csv,
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    /// Print the service's JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PartitionsArgs {
+    /// The stream.
+    pub(crate) stream: String,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
+}

@@ -1,0 +1,190 @@
+//! Flags of the services and of the demo.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::FileArgs;
+
+/// Where to listen.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Address of the HTTP interface; port 0 takes a free one.
+    #[arg(long, env = "TOURBILLON_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// Kafka and the object store.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Kafka bootstrap brokers, host:port separated by commas.
+    #[arg(long, env = "TOURBILLON_KAFKA", value_name = "BROKERS")]
+    pub(crate) kafka: String,
+    /// Object store: s3://bucket/prefix, file:///folder (gs:// and az:// by cargo feature).
+    /// Credentials and endpoint come from the vendor's own variables, like AWS_ENDPOINT.
+    #[arg(long, env = "TOURBILLON_STORE", value_name = "URL")]
+    pub(crate) store: String,
+    #[command(flatten)]
+    pub(crate) kafka_settings: KafkaArgs,
+}
+
+/// Details of the Kafka connection.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KafkaArgs {
+    /// A librdkafka setting, like security.protocol=SASL_SSL; may be repeated. Settings that
+    /// durability and order depend on cannot be changed.
+    #[arg(
+        long = "kafka-option",
+        env = "TOURBILLON_KAFKA_OPTIONS",
+        value_name = "KEY=VALUE",
+        value_delimiter = ';',
+        hide_env_values = true
+    )]
+    pub(crate) kafka_options: Vec<String>,
+    /// Replicas of new topics; by default 3, or as many as there are brokers.
+    #[arg(long, env = "TOURBILLON_REPLICATION")]
+    pub(crate) replication: Option<u16>,
+    /// How long topics keep records; for ever if not given. Must outlive any outage of the workers.
+    #[arg(long, env = "TOURBILLON_TOPIC_RETENTION", value_parser = humantime::parse_duration)]
+    pub(crate) topic_retention: Option<Duration>,
+    /// First part of every topic's name.
+    #[arg(long, env = "TOURBILLON_TOPIC_PREFIX", default_value = "tourbillon")]
+    pub(crate) topic_prefix: String,
+}
+
+/// Settings of a gateway.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GatewayArgs {
+    /// Name of this gateway: the same after a restart, unlike that of any other that runs.
+    /// By default made of host name and port.
+    #[arg(long, env = "TOURBILLON_GATEWAY_NAME", value_name = "NAME")]
+    pub(crate) gateway_name: Option<String>,
+    /// Lease: longer survives longer stalls of the log, shorter frees the watermark of a dead
+    /// gateway sooner.
+    #[arg(long, env = "TOURBILLON_LEASE", default_value = "2s", value_parser = humantime::parse_duration)]
+    pub(crate) lease: Duration,
+    /// Idle time after which a partition is told that time has passed: bounds the delay of the
+    /// watermark, costs one small record a partition each time.
+    #[arg(long, env = "TOURBILLON_BEAT", default_value = "50ms", value_parser = humantime::parse_duration)]
+    pub(crate) beat: Duration,
+    /// How long rows wait for company in a frame: more for throughput, 0s for latency.
+    #[arg(long, env = "TOURBILLON_LINGER", default_value = "1ms", value_parser = humantime::parse_duration)]
+    pub(crate) linger: Duration,
+    /// How far stamps of others may lie ahead of this machine's clock.
+    #[arg(long, env = "TOURBILLON_MAX_DRIFT", default_value = "500ms", value_parser = humantime::parse_duration)]
+    pub(crate) max_drift: Duration,
+    /// Largest request body as sent, MiB.
+    #[arg(long, env = "TOURBILLON_MAX_BODY_MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) max_body_mib: u32,
+    /// All requests in flight together, MiB; beyond, clients get 429.
+    #[arg(long, env = "TOURBILLON_MAX_IN_FLIGHT_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    pub(crate) max_in_flight_mib: u32,
+    /// Refuse line protocol for streams or columns that do not exist, instead of making them.
+    #[arg(long, env = "TOURBILLON_NO_AUTO_CREATE")]
+    pub(crate) no_auto_create: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StandaloneArgs {
+    /// Folder of log and files; made if absent.
+    #[arg(
+        long,
+        env = "TOURBILLON_DATA",
+        value_name = "DIR",
+        default_value = "tourbillon-data"
+    )]
+    pub(crate) data: PathBuf,
+    /// Keep the Parquet files in this store instead of DIR/lake.
+    #[arg(long, env = "TOURBILLON_STORE", value_name = "URL")]
+    pub(crate) store: Option<String>,
+    #[command(flatten)]
+    pub(crate) http: ListenArgs,
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) http: ListenArgs,
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShardWorkerArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) http: ListenArgs,
+    /// Which share of the partitions, counted from 0, of how many: partition p goes to share
+    /// p modulo N. Two workers with one share do the same work and agree; none is missed only if
+    /// every share runs.
+    #[arg(long, env = "TOURBILLON_SHARE", default_value = "0/1", value_name = "I/N", value_parser = parse_share)]
+    pub(crate) share: (u32, u32),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) http: ListenArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// `simulated`, or a file of trades to play in a loop.
+    #[arg(long, default_value = "simulated", value_name = "FILE|simulated")]
+    pub(crate) feed: String,
+    #[command(flatten)]
+    pub(crate) input: FileArgs,
+    /// Ticks a second.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rate: u32,
+    /// How long to feed.
+    #[arg(long = "for", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) duration: Duration,
+    /// Address of the HTTP interface; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Keep the data in this folder; by default it is temporary.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Seed of the simulated market.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How far the wall clocks of the two gateways lie apart.
+    #[arg(long, default_value = "200ms", value_parser = humantime::parse_duration)]
+    pub(crate) skew: Duration,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_share(text: &str) -> Result<(u32, u32), String> {
+    let parsed = text
+        .split_once('/')
+        .and_then(|(share, shares)| Some((share.parse().ok()?, shares.parse().ok()?)));
+    match parsed {
+        Some((share, shares)) if share < shares => Ok((share, shares)),
+        _ => Err("write I/N with I below N, like 0/3".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_counted_from_zero() {
+        assert_eq!(parse_share("2/3"), Ok((2, 3)));
+        for bad in ["3/3", "1", "a/b", "0/0", "-1/2"] {
+            assert!(parse_share(bad).is_err(), "{bad}");
+        }
+    }
+}
