@@ -205,9 +205,11 @@ impl PartitionMachine {
     }
 
     /// A partition begins where its first writer's clock stands: above the watermark of every
-    /// older partition of the stream, which would otherwise seem incomplete again.
+    /// older partition of the stream, which would otherwise seem incomplete again. Only while
+    /// nobody is open: a member may still send stamps below another's clock.
     fn begin(&mut self, append_time_ns: i64, open: &FrameHeader) {
-        if self.watermark == Hlc::MIN && self.judge_drift(append_time_ns, open).is_ok() {
+        let untouched = self.watermark == Hlc::MIN && self.members.is_empty();
+        if untouched && self.judge_drift(append_time_ns, open).is_ok() {
             self.watermark = open.hlc_first;
         }
     }

@@ -55,10 +55,22 @@ fn a_partition_begins_at_the_first_opener_unless_its_clock_is_absurd() {
     let open = |writer, hlc| FrameHeader::bare(FrameKind::Open, writer, 0, Hlc(hlc));
     feed.apply(&open(W1, 2000), 1000);
     assert_eq!(feed.watermark(), 0);
+    feed.apply(&FrameHeader::bare(FrameKind::Fence, W1, 0, Hlc(0)), 1000);
     feed.apply(&open(W2, 1400), 1000);
     assert_eq!(feed.watermark(), 1400);
     let below = FrameHeader::bare(FrameKind::Beat, W2, 1, Hlc(1400));
     assert_eq!(feed.apply(&below, 1000), Some(Reason::NotAboveClosed));
+}
+
+#[test]
+fn an_opener_never_overtakes_a_member_whose_clock_said_nothing_yet() {
+    let mut feed = Feed::new();
+    let open = |writer, hlc| FrameHeader::bare(FrameKind::Open, writer, 0, Hlc(hlc));
+    feed.apply(&open(W1, 0), 1000);
+    feed.apply(&open(W2, 800), 1000);
+    assert_eq!(feed.watermark(), 0);
+    let below = FrameHeader::bare(FrameKind::Beat, W1, 1, Hlc(300));
+    assert_eq!(feed.apply(&below, 1000), None);
 }
 
 #[test]

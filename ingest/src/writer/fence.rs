@@ -12,9 +12,22 @@ use tourbillon_log::fence::fence_everywhere;
 use super::Writer;
 use crate::error::IngestError;
 
-/// Fences them all: at once those that cannot acknowledge any more, because they lived in this
-/// process or the log has no other user; the others after twice their lease.
-pub(super) async fn fence_predecessors(writer: Arc<Writer>) -> Result<(), IngestError> {
+/// Fences those that cannot acknowledge any more, because they lived in this process or the log
+/// has no other user. To be called before opening: a gateway whose writers end one after another
+/// would otherwise always have one that holds the watermark where it was.
+pub(super) async fn fence_own(writer: &Writer) -> Result<(), IngestError> {
+    let view = writer.env.control.view();
+    for id in view.lingering(&writer.settings.name, writer.id) {
+        let info = view.writers.get(&id).filter(|_| id < writer.id);
+        if info.is_some_and(|info| cannot_acknowledge(writer, info)) {
+            fence(writer, id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Fences the others, after twice their lease.
+pub(super) async fn fence_others(writer: Arc<Writer>) -> Result<(), IngestError> {
     let control = &writer.env.control;
     let view = control.view();
     let (mut waiting, mut longest) = (Vec::new(), Duration::ZERO);
@@ -23,7 +36,7 @@ pub(super) async fn fence_predecessors(writer: Arc<Writer>) -> Result<(), Ingest
         let Some(info) = view.writers.get(&id) else {
             continue;
         };
-        if cannot_acknowledge(&writer, info) || broken(Rule::FenceWaits) {
+        if broken(Rule::FenceWaits) {
             fence(&writer, id).await?;
             continue;
         }

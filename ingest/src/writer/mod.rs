@@ -107,8 +107,9 @@ impl Writer {
         tokio::spawn(self.attend(lease::keep(Arc::clone(self))));
         let mut views = self.env.control.subscribe();
         let view = Arc::clone(&views.borrow_and_update());
+        fence::fence_own(self).await?;
         self.open_streams(&view).await?;
-        tokio::spawn(self.attend(fence::fence_predecessors(Arc::clone(self))));
+        tokio::spawn(self.attend(fence::fence_others(Arc::clone(self))));
         let writer = Arc::clone(self);
         tokio::spawn(self.attend(async move {
             while views.changed().await.is_ok() {
