@@ -15,6 +15,8 @@ struct Error {
     skew_ns: i64,
     wall_ppm: i64,
     mono_ppm: i64,
+    /// What the monotonic clock had gained when its rate was put right.
+    mono_gained_ns: i64,
 }
 
 /// The clock of one host.
@@ -37,6 +39,7 @@ impl HostClock {
             skew_ns,
             wall_ppm,
             mono_ppm,
+            mono_gained_ns: 0,
         });
         Self { start, error }
     }
@@ -54,9 +57,16 @@ impl HostClock {
         self.change(|error| error.skew_ns += ns);
     }
 
-    /// The wall clock is put right; the monotonic one keeps its rate.
+    /// The wall clock is put right, and the rate of the monotonic one.
     pub(crate) fn heal(&self) {
-        self.change(|error| (error.skew_ns, error.wall_ppm) = (0, 0));
+        let passed = self.passed_ns();
+        self.change(|error| {
+            let gained = error.mono_gained_ns + passed / MILLION * error.mono_ppm;
+            *error = Error {
+                mono_gained_ns: gained,
+                ..Error::default()
+            };
+        });
     }
 
     fn passed_ns(&self) -> i64 {
@@ -72,6 +82,7 @@ impl PhysicalClock for HostClock {
 
     fn mono_ns(&self) -> i64 {
         let passed = self.passed_ns();
-        passed + passed / MILLION * self.error().mono_ppm
+        let error = self.error();
+        passed + passed / MILLION * error.mono_ppm + error.mono_gained_ns
     }
 }

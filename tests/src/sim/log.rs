@@ -234,7 +234,7 @@ struct ProcessReader {
 }
 
 impl ProcessReader {
-    /// Whether this read fails. The control topic is spared: its follower never tries again.
+    /// Whether this read fails.
     fn fails(&self) -> bool {
         self.world.dice.chance(self.world.weather().lost_read)
     }
@@ -267,7 +267,7 @@ impl LogReader for ProcessReader {
             }
             sleep(self.world.dice.millis(0..6)).await;
             dawdle(&self.world).await;
-            if !is_control && self.fails() {
+            if self.fails() {
                 return Err(LogError::Read {
                     topic: self.of.topic.clone(),
                     partition: self.of.partition,

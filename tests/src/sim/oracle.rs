@@ -40,7 +40,11 @@ impl Oracle {
         match frame.kind {
             FrameKind::Open => {
                 let fresh = !self.open.contains_key(&frame.writer);
+                let begins = self.open.is_empty() && self.watermark == Hlc::MIN;
                 if fresh && !self.gone.contains(&frame.writer) && frame.pseq == 0 {
+                    if begins && !self.is_ahead(append_ns, frame) {
+                        self.watermark = frame.hlc_first;
+                    }
                     self.open.insert(frame.writer, (self.watermark, 1));
                 }
                 return Vec::new();
@@ -54,8 +58,7 @@ impl Oracle {
         let Some((closed, next)) = self.open.get(&frame.writer).copied() else {
             return Vec::new();
         };
-        let limit = self.max_drift_ns.map(|drift| append_ns.saturating_add(drift));
-        let ahead = limit.is_some_and(|limit| frame.hlc_last.0 > limit);
+        let ahead = self.is_ahead(append_ns, frame);
         if frame.pseq != next || frame.hlc_first <= closed || ahead {
             return Vec::new();
         }
@@ -68,6 +71,13 @@ impl Oracle {
             self.leave(frame.writer);
         }
         self.rows(frame)
+    }
+
+    fn is_ahead(&self, append_ns: i64, frame: &FrameHeader) -> bool {
+        let limit = self
+            .max_drift_ns
+            .map(|drift| append_ns.saturating_add(drift));
+        limit.is_some_and(|limit| frame.hlc_last.0 > limit)
     }
 
     fn leave(&mut self, writer: WriterId) {
