@@ -8,8 +8,10 @@
 //! log takes nothing more until it is opened again.
 
 mod committer;
+mod journal;
 mod reader;
 mod store;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -127,7 +129,7 @@ impl Log for EmbeddedLog {
                 start: Offset(0),
                 end: Offset(0),
             };
-            states.push(Arc::new(PartitionState::new(id, at, range)));
+            states.push(self.store.partition(id, at, range));
         }
         Ok(())
     }

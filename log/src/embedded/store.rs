@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -11,6 +14,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tourbillon_core::ids::{Offset, PartitionId};
 
+use super::journal::{self, Ends};
+use super::tables;
 use crate::batch::ReadBatch;
 use crate::metrics::PartitionMetrics;
 use crate::{LogError, LogRange, LogRecord, TopicPartition};
@@ -19,8 +24,14 @@ use crate::{LogError, LogRange, LogRecord, TopicPartition};
 const MARKER: &str = "TOURBILLON-LOG";
 const FORMAT: &str = "1";
 
-/// Payload bytes of recent records kept in memory per partition, for live followers.
-const RECENT_BYTES: usize = 4 << 20;
+/// Memory for recent records of the whole log, for live followers; its partitions share it evenly,
+/// and one record of each always stays.
+const RECENT_BYTES: usize = 16 << 20;
+
+/// What a record in memory costs beside its payload: its entry in a queue that grows by doubling,
+/// the allocation and its counters, and what its payload's buffer holds besides. Measured at
+/// about 200 bytes for payloads of 100.
+const RECORD_OVERHEAD_BYTES: usize = 256;
 
 /// Bytes before a stored payload: append time and checksum.
 const VALUE_HEADER_BYTES: usize = 12;
@@ -34,7 +45,10 @@ pub(super) struct Store {
     path: PathBuf,
     db: Database,
     pub(super) records: Keyspace,
-    topics: Keyspace,
+    pub(super) topics: Keyspace,
+    /// What the journals held when the folder was opened.
+    journaled: Ends,
+    recent: Arc<RecentShare>,
 }
 
 impl fmt::Debug for Store {
@@ -49,6 +63,18 @@ impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, LogError> {
         let path = path.to_owned();
         check_marker(&path)?;
+        let journaled = match journal::lock(&path)? {
+            Some(_lock) => {
+                tables::check(&path)?;
+                journal::check(&path)?
+            }
+            None => Ends::new(),
+        };
+        unpanicked(&path, || Self::open_sound(&path, journaled))
+    }
+
+    fn open_sound(path: &Path, journaled: Ends) -> Result<Self, LogError> {
+        let path = path.to_owned();
         let failed = |error| open_error(&path, error);
         let db = Database::builder(&path).open().map_err(failed)?;
         let values = || {
@@ -64,13 +90,20 @@ impl Store {
             db,
             records,
             topics,
+            journaled,
+            recent: Arc::default(),
         })
     }
 
-    /// Reads the topics and where each partition begins and ends.
+    /// Reads the topics and where each partition begins and ends. Every record that is there must
+    /// lie in one of them, and every record of the journals must be there.
     pub(super) fn load_topics(
         &self,
     ) -> Result<BTreeMap<String, Vec<Arc<PartitionState>>>, LogError> {
+        unpanicked(&self.path, || self.read_topics())
+    }
+
+    fn read_topics(&self) -> Result<BTreeMap<String, Vec<Arc<PartitionState>>>, LogError> {
         let mut topics = BTreeMap::new();
         for entry in self.topics.iter() {
             let (name, value) = entry.into_inner().map_err(|e| open_error(&self.path, e))?;
@@ -86,12 +119,48 @@ impl Store {
                     partition: PartitionId(partition),
                 };
                 let range = self.stored_range(id, partition)?;
-                Ok(Arc::new(PartitionState::new(id, at, range)))
+                Ok(self.partition(id, at, range))
             });
             let states = states.collect::<Result<Vec<_>, LogError>>()?;
             topics.insert(name, states);
         }
+        self.check_strays(topics.values().flatten().map(|state| &**state))?;
         Ok(topics)
+    }
+
+    /// The state of a partition of this log.
+    pub(super) fn partition(
+        &self,
+        topic_id: u32,
+        at: TopicPartition,
+        range: LogRange,
+    ) -> Arc<PartitionState> {
+        let recent = Arc::clone(&self.recent);
+        Arc::new(PartitionState::new(topic_id, at, range, recent))
+    }
+
+    /// A record of no known partition shows that a topic's entry was lost.
+    fn check_strays<'a>(
+        &self,
+        known: impl Iterator<Item = &'a PartitionState>,
+    ) -> Result<(), LogError> {
+        let known = known.map(|state| prefix(state.topic_id, state.at.partition.0));
+        let mut known: Vec<_> = known.collect();
+        known.sort_unstable();
+        let mut from = Bound::Unbounded;
+        for prefix in known {
+            self.check_empty((from, Bound::Excluded(key(prefix, Offset(0)))))?;
+            from = Bound::Excluded(key(prefix, Offset(u64::MAX)));
+        }
+        self.check_empty((from, Bound::Unbounded))
+    }
+
+    fn check_empty(&self, range: (Bound<[u8; 16]>, Bound<[u8; 16]>)) -> Result<(), LogError> {
+        let Some(found) = self.records.range(range).next() else {
+            return Ok(());
+        };
+        found.key().map_err(|e| open_error(&self.path, e))?;
+        Err(self.damaged("it holds records of a topic that it does not know"))
     }
 
     fn stored_range(&self, topic: u32, partition: u32) -> Result<LogRange, LogError> {
@@ -105,18 +174,29 @@ impl Store {
         };
         let first = offset(self.records.prefix(prefix).next())?;
         let last = offset(self.records.prefix(prefix).next_back())?;
-        let end = last.map_or(0, |last| last + 1);
-        Ok(LogRange {
-            start: Offset(first.unwrap_or(end)),
-            end: Offset(end),
-        })
+        let end = last.map_or(0, |last| last.saturating_add(1));
+        if first.is_some_and(|first| first > 0) {
+            return Err(self.damaged("the first records of a partition are missing"));
+        }
+        let journaled = self.journaled.get(&(self.records.id(), prefix));
+        match journaled.filter(|journaled| journaled.last >= end) {
+            None => Ok(LogRange {
+                start: Offset(0),
+                end: Offset(end),
+            }),
+            Some(lost) => Err(LogError::Damaged {
+                path: lost.journal.to_path_buf(),
+                source: Arc::new(Finding("its last records do not come back")),
+            }),
+        }
     }
 
     pub(super) fn save_topic(&self, name: &str, id: u32, count: u32) -> Result<(), LogError> {
         let value = [id.to_be_bytes(), count.to_be_bytes()].concat();
-        let saved = self.topics.insert(name, value);
-        let saved = saved.and_then(|()| self.db.persist(PersistMode::SyncAll));
-        saved.map_err(|e| LogError::CreateTopic {
+        // a batch, so that it is flushed before the next: see `journal`
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.topics, name, value);
+        batch.commit().map_err(|e| LogError::CreateTopic {
             topic: name.to_owned(),
             source: Arc::new(e),
         })
@@ -136,6 +216,15 @@ impl Store {
 
     /// Reads records from disk, `from` up to `end`, as many as one read may return.
     pub(super) fn scan(
+        &self,
+        partition: &PartitionState,
+        from: Offset,
+        end: Offset,
+    ) -> Result<Vec<LogRecord>, LogError> {
+        unpanicked(&self.path, || self.scan_records(partition, from, end))
+    }
+
+    fn scan_records(
         &self,
         partition: &PartitionState,
         from: Offset,
@@ -228,6 +317,16 @@ fn check_marker(path: &Path) -> Result<(), LogError> {
     std::fs::write(&marker, format!("{FORMAT}\n")).map_err(open)
 }
 
+/// fjall may panic over bytes that it did not write.
+fn unpanicked<T>(path: &Path, work: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(LogError::Damaged {
+            path: path.to_owned(),
+            source: Arc::new(Finding("fjall gave up on its files")),
+        })
+    })
+}
+
 fn open_error(path: &Path, error: fjall::Error) -> LogError {
     let path = path.to_owned();
     match error {
@@ -241,6 +340,13 @@ fn open_error(path: &Path, error: fjall::Error) -> LogError {
             source: Arc::new(error),
         },
     }
+}
+
+fn key(prefix: [u8; 8], offset: Offset) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&prefix);
+    key[8..].copy_from_slice(&offset.0.to_be_bytes());
+    key
 }
 
 fn prefix(topic: u32, partition: u32) -> [u8; 8] {
@@ -285,16 +391,35 @@ pub(super) struct PartitionState {
     start: Offset,
     end: watch::Sender<Offset>,
     recent: Mutex<Recent>,
+    share: Arc<RecentShare>,
 }
 
 #[derive(Debug, Default)]
 struct Recent {
     records: VecDeque<LogRecord>,
+    /// Memory that the records take.
     bytes: usize,
 }
 
+/// Counts the partitions that share [`RECENT_BYTES`].
+#[derive(Debug, Default)]
+struct RecentShare {
+    partitions: AtomicUsize,
+}
+
+impl RecentShare {
+    fn bytes(&self) -> usize {
+        RECENT_BYTES / self.partitions.load(Ordering::Relaxed).max(1)
+    }
+}
+
+fn memory_of(record: &LogRecord) -> usize {
+    RECORD_OVERHEAD_BYTES + record.payload.len()
+}
+
 impl PartitionState {
-    pub(super) fn new(topic_id: u32, at: TopicPartition, range: LogRange) -> Self {
+    fn new(topic_id: u32, at: TopicPartition, range: LogRange, share: Arc<RecentShare>) -> Self {
+        share.partitions.fetch_add(1, Ordering::Relaxed);
         let metrics = PartitionMetrics::new(&at);
         let end = watch::Sender::new(range.end);
         Self {
@@ -304,6 +429,7 @@ impl PartitionState {
             start: range.start,
             end,
             recent: Mutex::default(),
+            share,
         }
     }
 
@@ -319,10 +445,7 @@ impl PartitionState {
     }
 
     pub(super) fn key(&self, offset: Offset) -> [u8; 16] {
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&prefix(self.topic_id, self.at.partition.0));
-        key[8..].copy_from_slice(&offset.0.to_be_bytes());
-        key
+        key(prefix(self.topic_id, self.at.partition.0), offset)
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -334,11 +457,12 @@ impl PartitionState {
         let end = record.offset.next();
         {
             let mut recent = self.recent();
-            recent.bytes += record.payload.len();
+            recent.bytes += memory_of(&record);
             recent.records.push_back(record);
-            while recent.bytes > RECENT_BYTES && recent.records.len() > 1 {
-                let gone = recent.records.pop_front().map_or(0, |r| r.payload.len());
-                recent.bytes -= gone;
+            let share = self.share.bytes();
+            while recent.bytes > share && recent.records.len() > 1 {
+                let gone = recent.records.pop_front();
+                recent.bytes -= gone.as_ref().map_or(0, memory_of);
             }
         }
         self.end.send_replace(end);

@@ -1,3 +1,5 @@
+mod damage;
+
 use std::sync::Arc;
 
 use tourbillon_core::clock::ManualClock;
@@ -138,5 +140,37 @@ impl Store {
 
     fn erase(&self, partition: &PartitionState, offset: Offset) {
         self.records.remove(partition.key(offset)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn recent_records_of_all_partitions_stay_within_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).unwrap();
+    log.ensure_topic("t", 16, false).await.unwrap();
+    let states: Vec<_> = (0..16).map(|i| log.partition(&at(i)).unwrap()).collect();
+    let payload = Bytes::from(vec![7; 100]);
+    for state in &states {
+        for offset in 0..10_000 {
+            state.publish(crate::LogRecord {
+                offset: Offset(offset),
+                append_time_ns: 0,
+                payload: payload.clone(),
+            });
+        }
+    }
+    let held: usize = states.iter().map(|state| state.recent_records()).sum();
+    // what 100 bytes of payload really take
+    assert!((16 * 1000..(16 << 20) / 300).contains(&held), "{held}");
+}
+
+impl PartitionState {
+    fn recent_records(&self) -> usize {
+        let range = self.range();
+        let mut from = range.end;
+        while from > range.start && self.recent_from(Offset(from.0 - 1)).is_some() {
+            from = Offset(from.0 - 1);
+        }
+        usize::try_from(range.end.0 - from.0).unwrap()
     }
 }
