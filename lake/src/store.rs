@@ -20,6 +20,7 @@ use crate::blocking::off_thread;
 use crate::error::LakeError;
 use crate::metrics;
 use crate::rejects::{decode_rejects, encode_rejects};
+use crate::segment::sound::Sound;
 use crate::segment::verify::verify_segment;
 use crate::segment::write::EncodedSegment;
 
@@ -29,7 +30,8 @@ pub struct Lake {
     pub(crate) store: Arc<dyn ObjectStore>,
     url: Arc<str>,
     /// Folder of a local store, whose files must be flushed by hand.
-    local: Option<Arc<PathBuf>>,
+    pub(crate) local: Option<Arc<PathBuf>>,
+    pub(crate) sound: Arc<Sound>,
 }
 
 impl Lake {
@@ -68,6 +70,7 @@ impl Lake {
             store,
             url: url.into(),
             local: None,
+            sound: Arc::default(),
         }
     }
 
@@ -87,6 +90,7 @@ impl Lake {
             store: Arc::new(store),
             url: url.into(),
             local: Some(Arc::new(folder)),
+            sound: Arc::default(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Segments: Parquet files of rows in key order, whose bytes follow from the rows alone.
 
 pub(crate) mod read;
+pub(crate) mod sound;
 pub(crate) mod verify;
 pub(crate) mod write;
 

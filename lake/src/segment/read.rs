@@ -59,6 +59,10 @@ impl Lake {
     /// Streams the rows of a segment. Dropping the stream stops reading. Pages that can hold no
     /// stamp of the window are not fetched, and of columns that are no key columns only the pages
     /// that hold a row with accepted keys.
+    ///
+    /// Bytes that are not those of the commit are never served: the first read of a segment in
+    /// this process reads the file once from front to back and compares its hash, before the first
+    /// row. `docs/adr/0010-segment-hash-on-first-read.md` says why and what it costs.
     pub async fn read_segment(
         &self,
         stream: &StreamName,
@@ -66,6 +70,7 @@ impl Lake {
         read: SegmentRead,
     ) -> Result<BoxStream<'static, Result<RecordBatch, LakeError>>, LakeError> {
         let path = object_path(stream, &meta.name);
+        self.check_segment(&path, meta).await?;
         let name: Arc<str> = path.as_ref().into();
         let reader = ParquetObjectReader::new(Arc::clone(&self.store), path.clone())
             .with_file_size(meta.bytes)

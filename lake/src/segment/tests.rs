@@ -2,6 +2,7 @@
 
 mod layout;
 mod pruning;
+mod sound;
 
 use std::sync::Arc;
 
