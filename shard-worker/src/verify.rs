@@ -69,7 +69,7 @@ impl Verifier {
         let chain = Chain::new(&self.lake, &self.def.name, self.partition);
         let (replica, mut sealer, mut tip) = self.begin(&chain, range.start).await?;
         let (stream, control) = (self.def.name.clone(), self.control.clone());
-        let mut follower = Follower::start(&*self.log, at, replica, control, stream)
+        let mut follower = Follower::start(&*self.log, at.clone(), replica, control, stream)
             .await
             .map_err(|e| self.failed("follow the log", e))?;
         let mut report = PartitionReport {
@@ -101,7 +101,8 @@ impl Verifier {
             }
         }
         if report.complete {
-            self.check_end(&chain, &tip, range.end, &mut report).await?;
+            self.check_end(&at, &chain, &tip, range.end, &mut report)
+                .await?;
         }
         let counts = follower.replica().machine().counts();
         report.open_rows = sealer.open_rows();
@@ -231,9 +232,11 @@ impl Verifier {
         Ok(())
     }
 
-    /// The chain must not go on with commits that the log does not ask for.
+    /// The chain must not go on with commits that the log does not ask for, or whose records it
+    /// does not have any more.
     async fn check_end(
         &self,
+        at: &TopicPartition,
         chain: &Chain,
         tip: &ChainTip,
         log_end: Offset,
@@ -242,9 +245,23 @@ impl Verifier {
         let next = take(chain.after_tip(tip).await, report)
             .map_err(|e| self.failed("read the store", e))?
             .flatten();
-        if next.is_some_and(|link| link.commit.body.next_offset <= log_end) {
-            let path = chain.path(tip.next_seq);
+        let Some(link) = next else { return Ok(()) };
+        let (path, sealed) = (chain.path(tip.next_seq), link.commit.body.next_offset);
+        if sealed <= log_end {
             let what = format!("commit {path} is not one that the log asks for");
+            report.differences.push(what);
+            return Ok(());
+        }
+        // records may have come since, and a worker may have sealed them
+        let range = self.log.range(at).await;
+        let now = range
+            .map_err(|e| self.failed("read the log's range", lost(at, e)))?
+            .end;
+        if sealed > now {
+            let what = format!(
+                "the log was truncated: commit {path} seals its records below offset {sealed} \
+                 and the log ends at {now}"
+            );
             report.differences.push(what);
         }
         Ok(())

@@ -215,6 +215,28 @@ async fn commits_that_the_log_does_not_ask_for_are_reported() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_that_lost_records_behind_a_commit_is_reported() {
+    let bench = Bench::new(32).await;
+    let link = bench.rig.links(0).await.pop().unwrap();
+    let range = bench.rig.log().range(&bench.rig.at(0)).await.unwrap();
+    let mut body = link.commit.body;
+    body.seq += 1;
+    body.segments.clear();
+    body.rejects = None;
+    body.next_offset = Offset(range.end.0 + 1);
+    let beyond = Commit::link(body, &link.tip, "elder".into()).unwrap();
+    let path = Bench::path(&format!("commit/p0/{:020}", beyond.body.seq));
+    bench.put(&path, beyond.encode().unwrap().into()).await;
+    bench.expect_one(&path).await;
+    let report = bench.report().await;
+    assert!(
+        report.differences[0].starts_with("the log was truncated"),
+        "{:?}",
+        report.differences
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_of_another_release_with_the_same_rows_are_no_difference() {
     let bench = Bench::new(30).await;
     let mut tip = tourbillon_core::manifest::ChainTip::EMPTY;
