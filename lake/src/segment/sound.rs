@@ -18,7 +18,7 @@ use crate::blocking::off_thread;
 use crate::error::LakeError;
 use crate::store::{Lake, store_error};
 
-/// Segments remembered at most, about 150 bytes each.
+/// Segments remembered at most, by estimate 150 bytes each.
 const MAX_KNOWN: usize = 65_536;
 
 /// Parts of a download at least this large are hashed off the async thread.

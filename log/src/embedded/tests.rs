@@ -160,7 +160,7 @@ async fn recent_records_of_all_partitions_stay_within_a_bound() {
         }
     }
     let held: usize = states.iter().map(|state| state.recent_records()).sum();
-    // what 100 bytes of payload really take
+    // counted with their overhead; the memory of the process is not looked at
     assert!((16 * 1000..(16 << 20) / 300).contains(&held), "{held}");
 }
 
