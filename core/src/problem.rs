@@ -71,7 +71,7 @@ fn title(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
-        400..500 => "Client Error",
+        _ if (400..500).contains(&status) => "Client Error",
         _ => "Internal Server Error",
     }
 }

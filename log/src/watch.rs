@@ -41,13 +41,13 @@ pub struct Receiver<T> {
 }
 
 /// A value and both its sides.
-pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
+pub fn channel<T: Send + Sync>(value: T) -> (Sender<T>, Receiver<T>) {
     let sender = Sender::new(value);
     let receiver = sender.subscribe();
     (sender, receiver)
 }
 
-impl<T> Sender<T> {
+impl<T: Send + Sync> Sender<T> {
     /// A value without receivers.
     pub fn new(value: T) -> Self {
         Self(Arc::new(Shared {
@@ -101,7 +101,7 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T: Default> Default for Sender<T> {
+impl<T: Default + Send + Sync> Default for Sender<T> {
     fn default() -> Self {
         Self::new(T::default())
     }
@@ -122,7 +122,7 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-impl<T> Receiver<T> {
+impl<T: Send + Sync> Receiver<T> {
     /// The value now; [`Receiver::changed`] still tells of it.
     pub fn borrow(&self) -> RwLockReadGuard<'_, T> {
         self.shared.read()
@@ -154,7 +154,7 @@ impl<T> Receiver<T> {
     /// Waits until the value is as `wanted`.
     pub async fn wait_for(
         &mut self,
-        mut wanted: impl FnMut(&T) -> bool,
+        mut wanted: impl FnMut(&T) -> bool + Send,
     ) -> Result<RwLockReadGuard<'_, T>, Closed> {
         loop {
             let changed = self.shared.changed.notified();
