@@ -223,7 +223,7 @@ impl Acks {
                     append_time_ns: appended.append_time_ns,
                 });
             }
-            if !self.writer.lease.holds() && !broken(Rule::AckUnderLease) {
+            if !self.writer.lease.holds() {
                 // dropping `done` answers "indeterminate"
                 self.metrics.late.increment(frame.done.len() as u64);
                 continue;

@@ -43,7 +43,7 @@ impl Lease {
 
     /// Whether acknowledging is safe now.
     pub(crate) fn holds(&self) -> bool {
-        self.clock.mono_ns() < self.end_ns.load(Ordering::Acquire)
+        self.clock.mono_ns() < self.end_ns.load(Ordering::Acquire) || broken(Rule::AckUnderLease)
     }
 
     /// Resolves when the lease has ended without being renewed.
@@ -53,6 +53,7 @@ impl Lease {
             let left = end_ns.saturating_sub(self.clock.mono_ns());
             match u64::try_from(left) {
                 Ok(left) if left > 0 => sleep(Duration::from_nanos(left)).await,
+                _ if broken(Rule::AckUnderLease) => std::future::pending().await,
                 _ => return,
             }
         }

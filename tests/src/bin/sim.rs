@@ -80,5 +80,9 @@ fn main() -> ExitCode {
          requests acknowledged, {samples} windows compared"
     );
     let as_wished = (failed > 0) == args.broken.is_some();
-    if as_wished { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if as_wished {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -112,7 +112,9 @@ impl Chaos {
         self.later().await;
         let more = u32::try_from(self.world.dice.number(1..3)).unwrap_or(1);
         let partitions = self.world.plan.partitions + more;
-        self.world.trace.note(format_args!("growth to {partitions}"));
+        self.world
+            .trace
+            .note(format_args!("growth to {partitions}"));
         drop(self.admin.ensure_stream(&stream::growth(partitions)).await);
     }
 
@@ -130,22 +132,28 @@ impl Chaos {
             5..9 => pick(&self.hosts.workers),
             _ => pick(&self.hosts.queries),
         };
-        match dice.number(0..12) {
+        match dice.number(0..13) {
             0..2 => self.kill(&host),
             2..4 => self.light(&host),
             4..7 => {
                 tokio::spawn(self.clone().freeze(host));
             }
-            7 => {
+            7..9 => {
                 tokio::spawn(self.clone().fail_over(host));
             }
-            8 => {
+            9 => {
                 let magnitude = dice.signed(50_000_000..3_000_000_000);
-                let step = if dice.chance(0.5) { magnitude } else { -magnitude };
-                self.world.trace.note(format_args!("{} clock {step}", host.name));
+                let step = if dice.chance(0.5) {
+                    magnitude
+                } else {
+                    -magnitude
+                };
+                self.world
+                    .trace
+                    .note(format_args!("{} clock {step}", host.name));
                 host.clock.step(step);
             }
-            9 => {
+            10 => {
                 tokio::spawn(self.clone().step_broker());
             }
             _ => self.deafen(&host),
@@ -180,7 +188,9 @@ impl Chaos {
     }
 
     async fn freeze(self, host: Arc<Host>) {
-        let Some(process) = host.current() else { return };
+        let Some(process) = host.current() else {
+            return;
+        };
         self.world.trace.note(format_args!("{} freezes", host.name));
         process.gate.freeze();
         self.world.pause(self.world.dice.millis(50..6000)).await;
@@ -200,12 +210,21 @@ impl Chaos {
             return old.gate.thaw();
         }
         host.start();
-        self.world.pause(self.world.dice.millis(100..6000)).await;
+        let dice = &self.world.dice;
+        if dice.chance(0.5) {
+            old.gate.deafen(dice.millis(500..6000));
+        }
+        self.world.pause(dice.millis(100..6000)).await;
         if frozen {
             old.gate.thaw();
-            self.world.pause(self.world.dice.millis(100..4000)).await;
         }
-        self.world.trace.note(format_args!("old {} dies", host.name));
+        if dice.chance(0.5) {
+            old.gate.deafen(dice.millis(500..6000));
+        }
+        self.world.pause(dice.millis(100..4000)).await;
+        self.world
+            .trace
+            .note(format_args!("old {} dies", host.name));
         old.gate.kill();
     }
 

@@ -85,7 +85,10 @@ impl Check<'_> {
     fn published(&self, places: &Places) {
         let published = self.world.model.highest_published();
         for (partition, row) in places.values() {
-            let landed = self.world.model.when_landed((*partition, Offset(row.offset)));
+            let landed = self
+                .world
+                .model
+                .when_landed((*partition, Offset(row.offset)));
             let before = published.partition_point(|(at, _)| *at < landed);
             let told = before.checked_sub(1).map(|i| published[i]);
             if let Some((at, through)) = told
@@ -120,7 +123,10 @@ impl Check<'_> {
             self.world.violated("INV-ORDER", details);
             return;
         }
-        let differs = found.iter().zip(wanted).find(|(found, wanted)| found != wanted);
+        let differs = found
+            .iter()
+            .zip(wanted)
+            .find(|(found, wanted)| found != wanted);
         if found.len() != wanted.len() || differs.is_some() {
             let details = format!(
                 "{what} has {} rows and {} were accepted; first difference {differs:?}",
@@ -135,7 +141,10 @@ impl Check<'_> {
     async fn sample(&self, sample: &Sample, places: &Places) {
         let Sample { start, end, .. } = *sample;
         let held = |partition: PartitionId, row: &SeenRow| {
-            let shown = sample.snapshot.iter().find(|(shown, _)| *shown == partition);
+            let shown = sample
+                .snapshot
+                .iter()
+                .find(|(shown, _)| *shown == partition);
             let shown = shown.is_some_and(|(_, before)| row.offset < before.0);
             (shown || sample.is_final) && (start..end).contains(&row.hlc)
         };
@@ -167,7 +176,9 @@ impl Check<'_> {
         }
         if let Some(link) = links.last() {
             let root = link.commit.chain_root;
-            self.world.trace.note(format_args!("chain {partition} {root}"));
+            self.world
+                .trace
+                .note(format_args!("chain {partition} {root}"));
         }
     }
 
@@ -209,7 +220,9 @@ fn key(row: &SeenRow) -> (i64, u32) {
 
 /// The accepted rows that `held` names, in key order.
 fn ordered(places: &Places, held: impl Fn(PartitionId, &SeenRow) -> bool) -> Vec<SeenRow> {
-    let rows = places.values().filter(|(partition, row)| held(*partition, row));
+    let rows = places
+        .values()
+        .filter(|(partition, row)| held(*partition, row));
     let mut rows: Vec<_> = rows.map(|(_, row)| *row).collect();
     rows.sort_unstable();
     rows

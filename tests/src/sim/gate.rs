@@ -83,12 +83,13 @@ impl Gate {
         self.state().deaf_until = Some(Instant::now() + duration);
     }
 
-    /// Waits while deaf.
-    pub(crate) async fn hear(&self) {
-        let until = self.state().deaf_until;
+    /// Waits while deaf, and tells whether it was.
+    pub(crate) async fn hear(&self) -> bool {
+        let until = self.state().deaf_until.take();
         if let Some(until) = until {
             sleep_until(until).await;
         }
+        until.is_some()
     }
 
     pub(crate) fn is_dead(&self) -> bool {

@@ -113,7 +113,9 @@ impl Host {
     pub(crate) fn processes(&self) -> Vec<Process> {
         let state = self.state();
         let all = state.zombies.iter().chain(&state.current);
-        all.filter(|process| !process.gate.is_dead()).cloned().collect()
+        all.filter(|process| !process.gate.is_dead())
+            .cloned()
+            .collect()
     }
 
     /// Starts a process. One that still runs becomes a zombie.
@@ -130,7 +132,9 @@ impl Host {
             }
             state.boots
         };
-        self.world.trace.note(format_args!("{} starts #{boot}", self.name));
+        self.world
+            .trace
+            .note(format_args!("{} starts #{boot}", self.name));
         let boot = Boot {
             world: Arc::clone(&self.world),
             name: self.name.clone(),
@@ -150,12 +154,15 @@ impl Host {
         let mut dead: Option<(Instant, Duration)> = None;
         loop {
             sleep(LOOK).await;
-            let alive = self.current().is_some_and(|process| !process.gate.is_dead());
+            let alive = self
+                .current()
+                .is_some_and(|process| !process.gate.is_dead());
             if alive {
                 dead = None;
                 continue;
             }
-            let (since, patience) = *dead.get_or_insert_with(|| (Instant::now(), pause(&self.world)));
+            let (since, patience) =
+                *dead.get_or_insert_with(|| (Instant::now(), pause(&self.world)));
             if since.elapsed() >= patience || !self.world.is_troubled() {
                 self.start();
                 dead = None;
@@ -181,7 +188,10 @@ impl Host {
             if halted {
                 self.world.violated(
                     "INV-CHAIN",
-                    format!("{} halted: a commit or segment contradicts the log", self.name),
+                    format!(
+                        "{} halted: a commit or segment contradicts the log",
+                        self.name
+                    ),
                 );
             }
         }

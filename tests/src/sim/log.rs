@@ -22,6 +22,9 @@ use super::world::World;
 /// Records on a wire.
 const WIRE_RECORDS: usize = 1024;
 
+/// Slow reads after a while of deafness.
+const SLUGGISH_READS: u32 = 4;
+
 /// Why a call failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Injected(&'static str);
@@ -206,6 +209,7 @@ impl Log for ProcessLog {
             position: from,
             inner,
             ready: VecDeque::new(),
+            sluggish: 0,
         }))
     }
 
@@ -231,6 +235,8 @@ struct ProcessReader {
     inner: Box<dyn LogReader>,
     /// Fetched and not yet handed over.
     ready: VecDeque<LogRecord>,
+    /// Reads that take their time, after a while of deafness.
+    sluggish: u32,
 }
 
 impl ProcessReader {
@@ -253,11 +259,14 @@ impl LogReader for ProcessReader {
         loop {
             self.gate.pass().await;
             let is_control = self.of.topic.ends_with("._control");
-            if is_control {
-                self.gate.hear().await;
+            if is_control && self.gate.hear().await {
+                self.sluggish = SLUGGISH_READS;
             }
             if !self.ready.is_empty() {
-                if is_control {
+                if self.sluggish > 0 {
+                    self.sluggish -= 1;
+                    sleep(self.world.dice.millis(1..600)).await;
+                } else if is_control {
                     dawdle(&self.world).await;
                 }
                 let most = self.world.dice.index(self.ready.len()) + 1;

@@ -160,8 +160,14 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
 }
 
 fn command(seed: u64, options: Options) -> String {
-    let broken = options.broken.map(|rule| format!(" --break {}", rule.name()));
-    let recuts = if options.recuts { " --recut-repeats" } else { "" };
+    let broken = options
+        .broken
+        .map(|rule| format!(" --break {}", rule.name()));
+    let recuts = if options.recuts {
+        " --recut-repeats"
+    } else {
+        ""
+    };
     format!(
         "cargo run --release -p tourbillon-tests --bin sim -- --seed {seed}{}{recuts} -v",
         broken.unwrap_or_default()

@@ -13,7 +13,7 @@ use tourbillon_query::params::WindowParams;
 use tourbillon_query::{QueryError, QueryService};
 
 use super::host::{Host, Process};
-use super::model::{SeenRow, Sample};
+use super::model::{Sample, SeenRow};
 use super::stream::{find, numbers};
 use super::world::World;
 
@@ -109,7 +109,9 @@ impl Reader {
         let Ok(through) = query.complete_through(&def) else {
             return;
         };
-        self.world.model.published(self.world.start.elapsed(), through);
+        self.world
+            .model
+            .published(self.world.start.elapsed(), through);
         let dice = &self.world.dice;
         let latest = dice.chance(0.4);
         let reach = if latest {
@@ -132,7 +134,9 @@ impl Reader {
                 self.world
                     .trace
                     .note(format_args!("{rows} rows in [{start}, {end})"));
-                self.world.model.published(self.world.start.elapsed(), through);
+                self.world
+                    .model
+                    .published(self.world.start.elapsed(), through);
                 self.world.model.sampled(sample);
             }
             Ok(None) => {}

@@ -69,7 +69,11 @@ async fn records(world: &World, partition: PartitionId) -> Vec<LogRecord> {
         topic: stream_topic(),
         partition,
     };
-    let end = world.broker.range(&at).await.map_or(Offset(0), |range| range.end);
+    let end = world
+        .broker
+        .range(&at)
+        .await
+        .map_or(Offset(0), |range| range.end);
     let mut records: Vec<LogRecord> = Vec::new();
     if let Ok(mut reader) = world.broker.read(&at, Offset(0)).await {
         while records.len() as u64 != end.0 {
@@ -99,12 +103,15 @@ impl Reading<'_> {
             let (hlcs, writers) = (stamps(&run.rows), writers(&run.rows));
             let (offsets, numbers) = (offsets(&run.rows), numbers(&run.rows));
             for i in 0..run.rows.num_rows() {
-                self.row(before, SeenRow {
-                    hlc: hlcs[i],
-                    writer: writers[i],
-                    offset: offsets[i],
-                    n: numbers[i],
-                });
+                self.row(
+                    before,
+                    SeenRow {
+                        hlc: hlcs[i],
+                        writer: writers[i],
+                        offset: offsets[i],
+                        n: numbers[i],
+                    },
+                );
             }
             self.replayed.batches.push(run.rows);
         }

@@ -71,11 +71,20 @@ impl Rogue {
                 1 => self.again().await,
                 2 => self.bare(FrameKind::Open).await,
                 3 => self.data(&def, self.now(), self.pseq + 2).await,
-                4 => self.data(&def, self.now().plus(-2_000_000_000), self.pseq).await,
+                4 => {
+                    self.data(&def, self.now().plus(-2_000_000_000), self.pseq)
+                        .await
+                }
                 5 => self.data(&def, self.last.plus(-5), self.pseq).await,
-                6 => self.data(&def, self.now().plus(5_000_000_000), self.pseq).await,
+                6 => {
+                    self.data(&def, self.now().plus(5_000_000_000), self.pseq)
+                        .await
+                }
                 7 => self.bare(FrameKind::Close).await,
-                _ => self.data(&def, self.now().max(self.last.plus(1)), self.pseq).await,
+                _ => {
+                    self.data(&def, self.now().max(self.last.plus(1)), self.pseq)
+                        .await
+                }
             }
         }
     }

@@ -67,7 +67,10 @@ pub(crate) async fn run(world: Arc<World>, recuts: bool) {
     tasks.iter().for_each(JoinHandle::abort);
     if settled.is_err() {
         let writers = &admin.view().writers;
-        return world.violated("LIVENESS", format!("not settled after {SETTLE:?}: {writers:?}"));
+        return world.violated(
+            "LIVENESS",
+            format!("not settled after {SETTLE:?}: {writers:?}"),
+        );
     }
     let Some(def) = find(&admin.view()) else {
         return world.violated("LIVENESS", "the stream is gone".into());
@@ -122,7 +125,9 @@ async fn settle(
         sleep(LOOK).await;
     }
     let ready = |process: super::host::Process| {
-        process.gateway().is_some_and(tourbillon_ingest::Gateway::is_ready)
+        process
+            .gateway()
+            .is_some_and(tourbillon_ingest::Gateway::is_ready)
     };
     for host in &hosts.gateways {
         while !host.current().is_some_and(ready) {
@@ -143,7 +148,11 @@ async fn settle(
 /// Lets gateways leave and workers finish.
 async fn stop(world: &Arc<World>, hosts: &Hosts, def: &StreamDef) {
     for host in &hosts.gateways {
-        if let Some(gateway) = host.current().as_ref().and_then(|process| process.gateway()) {
+        if let Some(gateway) = host
+            .current()
+            .as_ref()
+            .and_then(|process| process.gateway())
+        {
             gateway.shutdown().await;
         }
     }

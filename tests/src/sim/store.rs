@@ -32,7 +32,8 @@ pub(crate) struct ProcessStore {
 impl ProcessStore {
     pub(crate) fn lake(world: &Arc<World>, gate: &Arc<Gate>) -> Lake {
         let sky = Arc::clone(world);
-        let objects: Arc<dyn ObjectStore> = Arc::<object_store::memory::InMemory>::clone(&world.objects);
+        let objects: Arc<dyn ObjectStore> =
+            Arc::<object_store::memory::InMemory>::clone(&world.objects);
         let inner = FaultyStore::new(objects, move |_, _| {
             let weather = sky.weather();
             if sky.dice.chance(weather.no_effect) {

@@ -121,11 +121,17 @@ pub(crate) fn wrong_content(rows: &RecordBatch, noted: impl Fn(i64) -> bool) -> 
     let symbols = rows.column_by_name("symbol")?;
     let notes = rows.column_by_name("note");
     for (i, n) in numbers(rows).into_iter().enumerate() {
-        let found = (text(symbols, i), values.value(i), notes.and_then(|c| text(c, i)));
+        let found = (
+            text(symbols, i),
+            values.value(i),
+            notes.and_then(|c| text(c, i)),
+        );
         let wanted_note = if noted(n) { note(n) } else { None };
         let wanted = (Some(symbol(n).to_owned()), value(n), wanted_note);
         if found != wanted {
-            return Some(format!("row {n} reads {found:?} and was sent as {wanted:?}"));
+            return Some(format!(
+                "row {n} reads {found:?} and was sent as {wanted:?}"
+            ));
         }
     }
     None
