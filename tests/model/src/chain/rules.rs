@@ -50,7 +50,4 @@ pub enum Break {
     RecoverFromNextOffset,
     /// One worker cuts segments as it polls, not as the log says.
     CutByPoll,
-    /// Recovery takes the newest number of a listing and puts without reading up to the end, and
-    /// what stands there already is passed over unread.
-    PassOverUnread,
 }

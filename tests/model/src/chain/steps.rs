@@ -96,12 +96,11 @@ pub(super) fn take(model: &ChainModel, state: &mut State, step: Step) {
 
 fn walk(model: &ChainModel, state: &mut State, id: usize) {
     let tip = state.workers[id].tip;
+    let next = state.commit(tip.seq);
     let worker = &mut state.workers[id];
-    let commits = &state.chain;
-    let next = commits.get(usize::from(tip.seq)).copied().flatten();
     match next {
-        Some(commit) if !model.breaks(Break::PassOverUnread) => worker.tip = tip.after(&commit),
-        _ => {
+        Some(commit) => worker.tip = tip.after(&commit),
+        None => {
             worker.phase = Phase::Working;
             // the first commit has nothing before it to leave unread
             let rescanned = !model.breaks(Break::RecoverFromNextOffset) || tip.seq == 0;
@@ -171,7 +170,7 @@ fn fails(model: &ChainModel, worker: &mut Worker) {
         return;
     };
     worker.phase = Phase::Doubting { commit, puts };
-    if model.breaks(Break::ErrorMeansMine) || model.breaks(Break::PassOverUnread) {
+    if model.breaks(Break::ErrorMeansMine) {
         worker.go_on(&commit);
     }
     if model.breaks(Break::ErrorMeansNothing) {
