@@ -183,10 +183,11 @@ impl Log for ProcessLog {
     async fn enqueue(&self, to: &TopicPartition, payload: Bytes) -> Result<Delivery, LogError> {
         self.gate.pass().await;
         let (done, delivery) = Delivery::channel();
+        let place = self.wire(to).reserve_owned().await;
+        let place = place.map_err(|_| LogError::Closed)?;
+        // from here on nothing can be given up
         self.world.sent();
-        let sent = Sent { payload, done };
-        let handed_over = self.wire(to).send(sent).await;
-        handed_over.map_err(|_| LogError::Closed)?;
+        place.send(Sent { payload, done });
         Ok(delivery)
     }
 

@@ -22,7 +22,6 @@ use super::world::World;
 /// The accepted rows of a partition.
 #[derive(Debug)]
 pub(crate) struct Replayed {
-    pub(crate) partition: PartitionId,
     pub(crate) rows: Vec<SeenRow>,
     pub(crate) batches: Vec<RecordBatch>,
     pub(crate) watermark: Hlc,
@@ -36,7 +35,6 @@ pub(crate) async fn replay(world: &World, def: &StreamDef, partition: PartitionI
         oracle: Oracle::new(def.rules.max_drift_ns),
         rows_in: 0,
         replayed: Replayed {
-            partition,
             rows: Vec::new(),
             batches: Vec::new(),
             watermark: Hlc::MIN,

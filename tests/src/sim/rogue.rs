@@ -51,7 +51,8 @@ impl Rogue {
             control: control.clone(),
             at,
             writer: WriterId(u32::try_from(joined.offset.0).ok()?),
-            pseq: 0,
+            // OPEN is number 0
+            pseq: 1,
             last: Hlc::MIN,
             frames: Vec::new(),
         })
@@ -66,25 +67,23 @@ impl Rogue {
             let Some(def) = def.filter(|_| self.world.is_troubled()) else {
                 return;
             };
+            let (now, next) = (self.now(), self.last.plus(1));
             match self.world.dice.number(0..12) {
                 0 => self.send(Bytes::from_static(b"nonsense")).await,
                 1 => self.again().await,
                 2 => self.bare(FrameKind::Open).await,
-                3 => self.data(&def, self.now(), self.pseq + 2).await,
-                4 => {
-                    self.data(&def, self.now().plus(-2_000_000_000), self.pseq)
+                3 => self.data(&def, now, self.pseq + 2, false).await,
+                4 => self.data(&def, self.last.plus(-5), self.pseq, false).await,
+                5 => {
+                    self.data(&def, now.plus(5_000_000_000), self.pseq, false)
                         .await
                 }
-                5 => self.data(&def, self.last.plus(-5), self.pseq).await,
-                6 => {
-                    self.data(&def, self.now().plus(5_000_000_000), self.pseq)
+                6 => self.bare(FrameKind::Close).await,
+                7..9 => {
+                    self.data(&def, now.plus(-2_000_000_000), self.pseq, false)
                         .await
                 }
-                7 => self.bare(FrameKind::Close).await,
-                _ => {
-                    self.data(&def, self.now().max(self.last.plus(1)), self.pseq)
-                        .await
-                }
+                _ => self.data(&def, now.max(next), self.pseq, true).await,
             }
         }
     }
@@ -107,15 +106,16 @@ impl Rogue {
 
     async fn bare(&mut self, kind: FrameKind) {
         let stamp = self.now().max(self.last.plus(1));
-        let frame = FrameHeader::bare(kind, self.writer, self.pseq, stamp).encode(&[]);
-        self.pseq += 1;
-        if kind == FrameKind::Close {
-            self.last = stamp;
+        let opens = kind == FrameKind::Open;
+        let pseq = if opens { 0 } else { self.pseq };
+        let frame = FrameHeader::bare(kind, self.writer, pseq, stamp).encode(&[]);
+        if !opens {
+            (self.pseq, self.last) = (self.pseq + 1, stamp);
         }
         self.send(frame.expect("a bare frame can be made")).await;
     }
 
-    async fn data(&mut self, def: &StreamDef, first: Hlc, pseq: u64) {
+    async fn data(&mut self, def: &StreamDef, first: Hlc, pseq: u64, honest: bool) {
         let count = self.world.dice.signed(1..4);
         let (_, numbers) = self.world.model.request(count, has_note(def));
         let mut header = FrameHeader::bare(FrameKind::Data, self.writer, pseq, first);
@@ -124,7 +124,8 @@ impl Rogue {
         header.schema_version = def.version();
         let body = def.newest().encode(&rows(def, numbers), None);
         let frame = header.encode(&body.expect("rows of this schema"));
-        if pseq == self.pseq {
+        // what a sound partition refuses does not count
+        if pseq == self.pseq && honest {
             self.pseq += 1;
             self.last = self.last.max(header.hlc_last);
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tourbillon_core::clock::PhysicalClock;
-use tourbillon_core::control::StreamDef;
+use tourbillon_core::control::{StreamDef, WriterInfo, WriterPhase};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::PartitionId;
+use tourbillon_core::ids::{PartitionId, WriterId};
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::{Log, TopicPartition};
 use tourbillon_query::QueryService;
@@ -66,11 +66,14 @@ pub(crate) async fn run(world: Arc<World>, recuts: bool) {
     hosts.all().for_each(|host| host.inspect());
     tasks.iter().for_each(JoinHandle::abort);
     if settled.is_err() {
-        let writers = &admin.view().writers;
-        return world.violated(
-            "LIVENESS",
-            format!("not settled after {SETTLE:?}: {writers:?}"),
-        );
+        let view = admin.view();
+        let lingers = |(_, info): &(&WriterId, &WriterInfo)| {
+            !matches!(info.phase, WriterPhase::Left | WriterPhase::Fenced)
+        };
+        let lingering: Vec<_> = view.writers.iter().filter(lingers).collect();
+        let through = find(&view).map(|def| judge.complete_through(&def));
+        let details = format!("not settled after {SETTLE:?}: T {through:?}, {lingering:?}");
+        return world.violated("LIVENESS", details);
     }
     let Some(def) = find(&admin.view()) else {
         return world.violated("LIVENESS", "the stream is gone".into());
@@ -121,9 +124,11 @@ async fn settle(
             world.violated("PANIC", error.to_string());
         }
     }
+    world.trace.note(format_args!("every client has finished"));
     while world.in_flight() > 0 {
         sleep(LOOK).await;
     }
+    world.trace.note(format_args!("every record has landed"));
     let ready = |process: super::host::Process| {
         process
             .gateway()
