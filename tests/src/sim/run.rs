@@ -125,9 +125,7 @@ async fn settle(
         }
     }
     world.trace.note(format_args!("every client has finished"));
-    while world.in_flight() > 0 {
-        sleep(LOOK).await;
-    }
+    landed(world).await;
     world.trace.note(format_args!("every record has landed"));
     let ready = |process: super::host::Process| {
         process
@@ -150,6 +148,13 @@ async fn settle(
     }
 }
 
+/// Waits until nothing is on its way. Looks at odd times, since gateways beat at even ones.
+async fn landed(world: &World) {
+    while world.in_flight() > 0 {
+        sleep(world.dice.millis(20..150)).await;
+    }
+}
+
 /// Lets gateways leave and workers finish.
 async fn stop(world: &Arc<World>, hosts: &Hosts, def: &StreamDef) {
     for host in &hosts.gateways {
@@ -161,9 +166,7 @@ async fn stop(world: &Arc<World>, hosts: &Hosts, def: &StreamDef) {
             gateway.shutdown().await;
         }
     }
-    while world.in_flight() > 0 {
-        sleep(LOOK).await;
-    }
+    landed(world).await;
     // the first worker takes every partition
     if let Some(worker) = hosts.workers[0].current().as_ref().and_then(|p| p.worker()) {
         while !followed(world, worker, def).await {
