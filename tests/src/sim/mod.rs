@@ -7,9 +7,9 @@
 //!  model      chaos                readers <-------+-----------+
 //! ```
 //!
-//! A process is its handles: [`gate::Gate`] stands before every call to log and store, so a frozen
+//! A process is its handles: `gate::Gate` stands before every call to log and store, so a frozen
 //! process stops at its next call and a dead one never returns from it. After the trouble
-//! everything heals, and [`check::Check`] compares log, store and readers with a model that only
+//! everything heals, and `check::Check` compares log, store and readers with a model that only
 //! remembers what was acknowledged.
 
 mod chaos;
