@@ -9,7 +9,7 @@ const SEEDS: u64 = 200;
 /// For each rule the seed to begin with and the number of seeds within which breaking it is caught.
 const CAUGHT: [(Rule, u64, u64); 27] = [
     (Rule::WatermarkByMin, 0, 5),
-    (Rule::OpenAtWatermark, 0, 20),
+    (Rule::OpenAtWatermark, 0, 30),
     (Rule::FrameNumbers, 0, 5),
     (Rule::AboveClosed, 0, 10),
     (Rule::DriftLimit, 0, 5),
@@ -25,8 +25,8 @@ const CAUGHT: [(Rule, u64, u64); 27] = [
     (Rule::AdoptOnlyEqual, 0, 10),
     (Rule::AckAfterDelivery, 0, 10),
     (Rule::AckUnderLease, 0, 20),
-    (Rule::LeaseFromSending, 0, 20),
-    (Rule::IntentEndsLease, 0, 40),
+    (Rule::LeaseFromSending, 0, 60),
+    (Rule::IntentEndsLease, 0, 60),
     (Rule::FailureEndsWriter, 0, 20),
     (Rule::AckWithinDrift, 0, 20),
     (Rule::FenceWaits, 0, 40),

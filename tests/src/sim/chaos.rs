@@ -127,6 +127,11 @@ impl Chaos {
     fn trouble(&self) {
         let dice = &self.world.dice;
         let pick = |hosts: &Vec<Arc<Host>>| Arc::clone(&hosts[dice.index(hosts.len())]);
+        if self.world.plan.fails_over && dice.chance(0.6) {
+            let host = pick(&self.hosts.gateways);
+            tokio::spawn(self.clone().fail_over(host));
+            return;
+        }
         let host = match dice.number(0..10) {
             0..5 => pick(&self.hosts.gateways),
             5..9 => pick(&self.hosts.workers),
@@ -214,14 +219,17 @@ impl Chaos {
         if dice.chance(0.5) {
             old.gate.deafen(dice.millis(500..6000));
         }
-        self.world.pause(dice.millis(100..6000)).await;
+        // about then the old one is fenced
+        let lease = self.world.plan.lease;
+        let fence = lease + dice.millis(1..1000).mul_f64(2.0 * lease.as_secs_f64());
+        self.world.pause(fence).await;
         if frozen {
             old.gate.thaw();
         }
-        if dice.chance(0.5) {
+        if dice.chance(0.7) {
             old.gate.deafen(dice.millis(500..6000));
         }
-        self.world.pause(dice.millis(100..4000)).await;
+        self.world.pause(dice.millis(100..6000)).await;
         self.world
             .trace
             .note(format_args!("old {} dies", host.name));

@@ -23,7 +23,7 @@ use super::world::World;
 const WIRE_RECORDS: usize = 1024;
 
 /// Slow reads after a while of deafness.
-const SLUGGISH_READS: u32 = 4;
+const SLUGGISH_READS: u32 = 12;
 
 /// Why a call failed.
 #[derive(Clone, Copy, Debug)]
@@ -265,12 +265,16 @@ impl LogReader for ProcessReader {
             }
             if !self.ready.is_empty() {
                 if self.sluggish > 0 {
-                    self.sluggish -= 1;
-                    sleep(self.world.dice.millis(1..600)).await;
+                    sleep(self.world.dice.millis(1..200)).await;
                 } else if is_control {
                     dawdle(&self.world).await;
                 }
-                let most = self.world.dice.index(self.ready.len()) + 1;
+                let most = if self.sluggish > 0 {
+                    self.sluggish -= 1;
+                    1
+                } else {
+                    self.world.dice.index(self.ready.len()) + 1
+                };
                 let records: Vec<_> = self.ready.drain(..most).collect();
                 self.position = Offset(self.position.0 + records.len() as u64);
                 return Ok(records);

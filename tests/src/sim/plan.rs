@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) evolves: bool,
     pub(crate) rogue: bool,
     pub(crate) forges: bool,
+    /// Whether most trouble is a second process beside the first.
+    pub(crate) fails_over: bool,
     pub(crate) gateways: usize,
     pub(crate) workers: usize,
     pub(crate) shares: u32,
@@ -91,6 +93,7 @@ impl Plan {
             evolves: dice.chance(0.35),
             rogue: dice.chance(0.5),
             forges: dice.chance(0.25),
+            fails_over: dice.chance(0.35),
             gateways: dice.index(2) + 2,
             workers: dice.index(3) + 1,
             shares: u32::try_from(dice.number(1..3)).unwrap_or(1),
