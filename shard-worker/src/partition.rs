@@ -109,6 +109,9 @@ impl PartitionJob {
         plans: mpsc::Sender<(Arc<StreamDef>, CommitPlan)>,
         stop: CancellationToken,
     ) -> Result<(), WorkerError> {
+        // where the newest commit reaches the log's end there may be nothing to read for long
+        self.progress
+            .followed(follower.replica(), sealer.open_rows());
         loop {
             let records = tokio::select! {
                 biased;

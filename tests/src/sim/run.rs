@@ -88,9 +88,14 @@ pub(crate) async fn run(world: Arc<World>, recuts: bool) {
         control: &admin,
         judge: &judge,
     };
-    check.run().await;
+    if timeout(SETTLE, check.run()).await.is_err() {
+        return world.violated("LIVENESS", "the reckoning takes for ever".into());
+    }
     if world.plan.forges && world.is_clean() {
-        forge::try_forgery(&world, &admin, &def).await;
+        let forgery = forge::try_forgery(&world, &admin, &def);
+        if timeout(SETTLE, forgery).await.is_err() {
+            world.violated("LIVENESS", "the forgery takes for ever".into());
+        }
     }
 }
 
