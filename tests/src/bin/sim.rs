@@ -63,6 +63,9 @@ fn main() -> ExitCode {
         requests += outcome.requests.0;
         acked += outcome.requests.1;
         samples += outcome.samples;
+        if run % 1000 == 0 {
+            println!("{run} seeds, {failed} failed");
+        }
         if args.seed.is_some() {
             println!("trace {}", outcome.trace);
         }
