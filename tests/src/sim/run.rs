@@ -18,6 +18,7 @@ use super::chaos::{Chaos, Hosts};
 use super::check::Check;
 use super::client::Client;
 use super::forge;
+use super::host::{Host, Process};
 use super::reader::Reader;
 use super::stream::{PREFIX, find, first_request, stream_topic};
 use super::world::World;
@@ -132,7 +133,7 @@ async fn settle(
     world.trace.note(format_args!("every client has finished"));
     landed(world).await;
     world.trace.note(format_args!("every record has landed"));
-    let ready = |process: super::host::Process| {
+    let ready = |process: Process| {
         process
             .gateway()
             .is_some_and(tourbillon_ingest::Gateway::is_ready)
@@ -173,15 +174,24 @@ async fn stop(world: &Arc<World>, hosts: &Hosts, def: &StreamDef) {
     }
     landed(world).await;
     // the first worker takes every partition
-    if let Some(worker) = hosts.workers[0].current().as_ref().and_then(|p| p.worker()) {
-        while !followed(world, worker, def).await {
+    for (number, host) in hosts.workers.iter().enumerate() {
+        let process = started(host).await;
+        let Some(worker) = process.worker() else {
+            continue;
+        };
+        while number == 0 && !followed(world, worker, def).await {
             sleep(LOOK).await;
         }
         worker.shutdown().await;
     }
-    for host in hosts.workers.iter().skip(1) {
-        if let Some(worker) = host.current().as_ref().and_then(|process| process.worker()) {
-            worker.shutdown().await;
+}
+
+/// The newest process of a host, once it serves.
+async fn started(host: &Host) -> Process {
+    loop {
+        match host.current() {
+            Some(process) if process.service().is_some() => return process,
+            _ => sleep(LOOK).await,
         }
     }
 }
