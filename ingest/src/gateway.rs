@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tourbillon_core::broken::{Rule, broken};
@@ -160,13 +160,20 @@ impl Gateway {
         self.0.env.clock.wall_ns()
     }
 
-    /// A turn to parse a body, given back when dropped.
-    pub(crate) async fn parser(&self) -> Result<OwnedSemaphorePermit, IngestError> {
+    /// Does CPU-bound work off the async threads, as many at once as there are cores. The turn is
+    /// given back before anyone waits for the log.
+    pub(crate) async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, IngestError> + Send + 'static,
+    ) -> Result<T, IngestError> {
         let parsers = Arc::clone(&self.0.parsers);
-        parsers
-            .acquire_owned()
-            .await
-            .map_err(|_| IngestError::NotReady)
+        let turn = parsers.acquire_owned().await;
+        let turn = turn.map_err(|_| IngestError::NotReady)?;
+        let worked = spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        worked.await?
     }
 
     /// A share of the bytes that may be in flight.

@@ -1,9 +1,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Service, get, post, rows, tourbillon};
+use crate::support::{Service, counted, get, post, rows, tourbillon};
 
 const EVENT: &str = r#"{"venue":"X","symbol":"A","ts_event":1,"price":"1.5","size":"2"}"#;
 
@@ -138,12 +139,32 @@ fn a_full_disk_is_an_error_and_keeps_what_was_acknowledged() {
         return;
     }
     let unmount = || drop(Command::new("umount").arg("-l").arg(&disk).status());
-    let result = std::panic::catch_unwind(|| fill(disk.to_str().unwrap()));
+    let roomy = folder.path().join("roomy");
+    let result = std::panic::catch_unwind(|| {
+        let acknowledged = fill(disk.to_str().unwrap());
+        recover(&disk, &roomy, acknowledged);
+    });
     unmount();
     result.unwrap();
 }
 
-fn fill(disk: &str) {
+/// On a disk with room the service holds what it acknowledged, and at most the refused request.
+fn recover(disk: &Path, roomy: &Path, acknowledged: u64) {
+    let copied = Command::new("cp").arg("-r").args([disk, roomy]).status();
+    assert!(copied.unwrap().success());
+    let service = Service::ready(&["standalone", "--data", roomy.to_str().unwrap()]);
+    let found = counted(&service.url, "trades", "accepted_rows");
+    assert!(
+        (acknowledged..=acknowledged + BATCH).contains(&found),
+        "{found} rows of {acknowledged} acknowledged"
+    );
+}
+
+/// Rows of a request.
+const BATCH: u64 = 20_000;
+
+/// Sends until the disk is full; the rows acknowledged by then.
+fn fill(disk: &str) -> u64 {
     let service = Service::ready(&["standalone", "--data", disk]);
     let url = format!("{}/v1/streams/trades/events", service.url);
     let (mut acknowledged, mut refused) = (0, None);
@@ -164,11 +185,12 @@ fn fill(disk: &str) {
             refused = Some((code, told));
             break;
         }
-        acknowledged += 20_000;
+        acknowledged += BATCH;
     }
     let (code, told) = refused.expect("the disk fills up");
     assert_eq!(code, 503, "{told}");
     service.kill();
     eprintln!("{acknowledged} rows acknowledged before the disk was full");
     assert!(acknowledged > 0);
+    acknowledged
 }

@@ -33,21 +33,15 @@ fn every_format_of_file_becomes_the_same_rows() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let service = Service::ready(&["standalone", "--data", data.to_str().unwrap()]);
-    for (number, (name, bytes)) in files().into_iter().enumerate() {
+    let load = |name: &str| {
         let file = folder.path().join(name);
-        std::fs::write(&file, bytes).unwrap();
-        succeeds(&[
-            "load",
-            file.to_str().unwrap(),
-            "--stream",
-            "trades",
-            "--url",
-            &service.url,
-            "--map",
-            "ts_event=ms:ms",
-            "--batch-rows",
-            "700",
-        ]);
+        let what = ["load", file.to_str().unwrap(), "--stream", "trades"];
+        let how = ["--map", "ts_event=ms:ms", "--batch-rows", "700"];
+        succeeds(&[&what[..], &["--url", &service.url], &how].concat());
+    };
+    for (number, (name, bytes)) in files().into_iter().enumerate() {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        load(name);
         let all = rows(&service.url, "trades", 3000 * (number + 1));
         assert_ordered(&all);
         // as text, because JSON numbers would come back as floats
@@ -64,20 +58,10 @@ fn every_format_of_file_becomes_the_same_rows() {
         assert_eq!(csv.lines().count(), 1 + 3000 * (number + 1));
     }
     // the same again stores nothing
-    let file = folder.path().join("t.csv");
-    succeeds(&[
-        "load",
-        file.to_str().unwrap(),
-        "--stream",
-        "trades",
-        "--url",
-        &service.url,
-        "--map",
-        "ts_event=ms:ms",
-        "--batch-rows",
-        "700",
-    ]);
-    std::thread::sleep(Duration::from_millis(300));
+    load("t.csv");
+    eventually("the repeat is counted", Duration::from_secs(10), || {
+        counted(&service.url, "trades", "duplicate_rows") == 3000
+    });
     rows(&service.url, "trades", 9000);
     assert!(service.terminate().success());
 }

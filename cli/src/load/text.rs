@@ -177,7 +177,7 @@ fn spelling(value: &RawValue) -> anyhow::Result<Option<Cow<'_, str>>> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, AsArray};
+    use arrow::array::AsArray;
 
     use super::*;
 
@@ -234,6 +234,5 @@ mod tests {
         let mut bad = NdjsonRows::new(text("{\"p\":1}\n{p}\n"), vec!["p".into()], 10);
         let error = format!("{:#}", bad.next().unwrap().unwrap_err());
         assert!(error.contains("line 2"), "{error}");
-        assert!(column(&batch, "p").len() == batch.column(0).len());
     }
 }

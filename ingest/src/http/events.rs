@@ -8,7 +8,6 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{MAX_NAME_BYTES, Offset, PartitionId};
 use tourbillon_core::problem::ProblemRow;
@@ -82,17 +81,15 @@ pub(super) async fn post(
     }
     let def = find(&gateway, &stream).await?;
     let upload = Upload::read(&gateway, &head.headers, body).await?;
-    let turn = gateway.parser().await?;
-    let parsing = spawn_blocking(move || {
-        let _turn = turn;
+    let parsing = gateway.in_turn(move || {
         let (content, mut held) = upload.decompress()?;
         let rows = estimate_bytes(format, def.schema(), &content);
         held.resize(content.len() + rows + REQUEST_BYTES)?;
         let parsed = parse_rows(format, def.schema(), &content, on_error)?;
         let submission = Submission::new(def, &parsed.rows, source, held)?;
-        Ok::<_, IngestError>((submission, parsed.refused, parsed.refused_count))
+        Ok((submission, parsed.refused, parsed.refused_count))
     });
-    let (submission, refused, refused_count) = parsing.await??;
+    let (submission, refused, refused_count) = parsing.await?;
     let receipt = gateway.submit(submission).await?;
     let skipped = (on_error == OnError::Skip).then_some((&*refused, refused_count));
     Ok(answer(receipt, skipped))

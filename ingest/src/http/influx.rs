@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::task::spawn_blocking;
 use tourbillon_core::control::{ColumnSpec, ControlView};
 use tourbillon_core::ids::StreamName;
 use tourbillon_core::schema::{Column, StreamSchema};
@@ -65,8 +64,7 @@ async fn take(
     let precision = precision.unwrap_or(default);
     let source = source(&head.headers)?;
     let upload = Upload::read(&gateway, &head.headers, body).await?;
-    let _turn = gateway.parser().await?;
-    let (content, mut held) = spawn_blocking(move || upload.decompress()).await??;
+    let (content, mut held) = gateway.in_turn(move || upload.decompress()).await?;
     // lines and the rows they become
     held.resize(2 * content.len() + REQUEST_BYTES)?;
     let lines = Lines {
@@ -78,7 +76,7 @@ async fn take(
     let lines = Arc::new(lines);
     for round in 0..MAX_ROUNDS {
         let (gateway_, lines) = (gateway.clone(), Arc::clone(&lines));
-        match spawn_blocking(move || lines.parse(&gateway_)).await?? {
+        match gateway.in_turn(move || lines.parse(&gateway_)).await? {
             Parsed::Rows(submissions) => {
                 let submitting = submissions.into_iter().map(|rows| gateway.submit(rows));
                 try_join_all(submitting).await?;

@@ -1,5 +1,7 @@
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::ipc::writer::StreamWriter;
@@ -9,10 +11,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tourbillon_log::{Log, MemoryLog, SystemClock};
 use tower::ServiceExt;
 
 use super::*;
-use crate::rig::{Rig, patient, settings};
+use crate::rig::{Rig, Stalling, patient, settings};
 
 const ROWS: &str = "{\"symbol\":\"A\",\"n\":1}\n{\"symbol\":\"B\",\"n\":2}\n";
 const EVENTS: &str = "/v1/streams/ticks/events";
@@ -327,4 +330,30 @@ async fn columns_that_share_one_body_are_counted_once() {
         .header("content-type", "application/vnd.apache.arrow.stream");
     let (_, answer) = send(&rig, post.body(Body::from(body)).unwrap()).await;
     assert_eq!(answer["accepted"], 10_000, "{answer}");
+}
+
+#[tokio::test]
+async fn lines_that_wait_for_the_log_hold_no_turn_to_parse() {
+    let log = MemoryLog::new(Arc::new(SystemClock::new()));
+    let stalling = Arc::new(Stalling {
+        log: log.clone(),
+        stalled: AtomicBool::new(false),
+    });
+    let mut settings = settings("process-a");
+    settings.lease = Duration::from_secs(60);
+    let client: Arc<dyn Log> = Arc::<Stalling>::clone(&stalling);
+    let rig = Rig::through(client, log, settings).await;
+    stalling.stalled.store(true, Ordering::Relaxed);
+    let lines = |body: &'static str| Request::post("/write").body(Body::from(body)).unwrap();
+    let waiting: Vec<_> = (0..64)
+        .map(|_| tokio::spawn(router(rig.gateway.clone()).oneshot(lines("ticks,symbol=A n=1i"))))
+        .collect();
+    tokio::task::yield_now().await;
+    assert_eq!(status(&rig, lines("ticks,symbol=A n=")).await, 400);
+    stalling.stalled.store(false, Ordering::Relaxed);
+    for answer in waiting {
+        let answer = patient(answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    }
+    assert_eq!(rig.rows().await.len(), 64);
 }
