@@ -34,6 +34,7 @@ pub(crate) async fn measure(folder: &Path, rows: usize, runs: usize) -> anyhow::
             share: 0,
             shares: 1,
             nonce: format!("run-{run}"),
+            grace: Duration::from_secs(900),
         };
         let begun = Instant::now();
         let worker = Worker::start(settings, Arc::clone(&rig.log), lake, rig.control.clone());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rand::TryRngCore;
@@ -133,11 +134,12 @@ impl Backbone {
     }
 
     /// Starts a worker for its share of the partitions.
-    pub(crate) fn worker(&self, (share, shares): (u32, u32)) -> Worker {
+    pub(crate) fn worker(&self, (share, shares): (u32, u32), grace: Duration) -> Worker {
         let settings = WorkerSettings {
             share,
             shares,
             nonce: self.nonce.clone(),
+            grace,
         };
         let log = Arc::clone(&self.log);
         Worker::start(settings, log, self.lake.clone(), self.control.clone())

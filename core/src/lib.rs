@@ -4,6 +4,7 @@
 
 pub mod broken;
 pub mod clock;
+pub mod compaction;
 pub mod control;
 pub mod decimal;
 pub mod digest;

@@ -4,35 +4,17 @@
 //! `prev_hash` over bytes that hold a nonce. `chain_root` covers everything but those two, so two
 //! workers that did the same work agree on it.
 
+mod compaction;
+mod link;
+
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+
+pub use compaction::{Boundary, CompactedFile, CompactionBody, Kept};
+pub use link::{Body, COMMIT_VERSION, ChainTip, Commit, ManifestError};
 
 use crate::digest::Digest;
 use crate::hlc::{Hlc, Key};
 use crate::ids::{Offset, PartitionId, WriterId};
-
-/// Version of the commit format that this build writes and reads.
-pub const COMMIT_VERSION: u32 = 1;
-
-/// A commit that cannot be read.
-#[derive(Debug, Error)]
-pub enum ManifestError {
-    /// Not the JSON of a commit.
-    #[error("the commit is not valid JSON of a commit")]
-    Malformed(#[source] serde_json::Error),
-    /// Written by another release.
-    #[error("the commit has format version {found}, this build reads {COMMIT_VERSION}")]
-    Version {
-        /// Version found.
-        found: u32,
-    },
-    /// Its content does not match its own chain root.
-    #[error("the commit's content does not match its chain root {chain_root}")]
-    Altered {
-        /// The root it states.
-        chain_root: Digest,
-    },
-}
 
 /// One sealed file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,167 +150,36 @@ pub struct CommitBody {
     pub rejects: Option<RejectsMeta>,
 }
 
-/// One link of the chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Commit {
-    /// Format version.
-    pub version: u32,
-    /// Drawn by the process that wrote it: tells whose put succeeded.
-    pub nonce: String,
-    /// Digest of the bytes of the commit before; zero for the first.
-    pub prev_hash: Digest,
-    /// Digest over the root before and this body's deterministic content.
-    pub chain_root: Digest,
-    /// What follows from the log.
-    pub body: CommitBody,
-}
-
-/// Ends of a chain that the next commit must tie to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChainTip {
-    /// Sequence of the next commit.
-    pub next_seq: u64,
-    /// Digest of the newest commit's bytes.
-    pub hash: Digest,
-    /// Root of the newest commit.
-    pub root: Digest,
-}
-
-impl ChainTip {
-    /// Tip of an empty chain.
-    pub const EMPTY: Self = Self {
-        next_seq: 0,
-        hash: Digest::ZERO,
-        root: Digest::ZERO,
-    };
-}
-
-impl Commit {
-    /// Ties `body` to the chain at `tip`.
-    pub fn link(body: CommitBody, tip: &ChainTip, nonce: String) -> Result<Self, ManifestError> {
-        let chain_root = root_of(&body, tip.root)?;
-        Ok(Self {
-            version: COMMIT_VERSION,
-            nonce,
-            prev_hash: tip.hash,
-            chain_root,
-            body,
-        })
-    }
-
-    /// The bytes of the commit object.
-    pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
-        serde_json::to_vec(self).map_err(ManifestError::Malformed)
-    }
-
-    /// Reads a commit object; its format version is checked first.
-    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let Version { version: found } =
-            serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
-        if found != COMMIT_VERSION {
-            return Err(ManifestError::Version { found });
-        }
-        serde_json::from_slice(bytes).map_err(ManifestError::Malformed)
-    }
-
-    /// Checks that this commit's content belongs after `prev_root`.
-    pub fn check_root(&self, prev_root: Digest) -> Result<(), ManifestError> {
-        if root_of(&self.body, prev_root)? == self.chain_root {
-            Ok(())
-        } else {
-            Err(ManifestError::Altered {
-                chain_root: self.chain_root,
-            })
-        }
-    }
-
-    /// The tip after this commit, whose object holds `bytes`.
-    pub fn tip(&self, bytes: &[u8]) -> ChainTip {
-        ChainTip {
-            next_seq: self.body.seq.saturating_add(1),
-            hash: Digest::of(bytes),
-            root: self.chain_root,
-        }
+impl SegmentMeta {
+    /// Without what depends on the Parquet encoder.
+    fn essence(mut self) -> Self {
+        self.file_hash = Digest::ZERO;
+        self.bytes = 0;
+        self
     }
 }
 
-/// File hashes and sizes depend on the Parquet encoder, rows roots do not: the root leaves the
-/// former out, so that a rebuild with another encoder still proves the same rows.
-fn root_of(body: &CommitBody, prev_root: Digest) -> Result<Digest, ManifestError> {
-    let mut content = body.clone();
-    for segment in &mut content.segments {
-        segment.file_hash = Digest::ZERO;
-        segment.bytes = 0;
-    }
-    let text = serde_json::to_vec(&content).map_err(ManifestError::Malformed)?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&prev_root.0);
-    hasher.update(&text);
-    Ok(Digest(*hasher.finalize().as_bytes()))
-}
+impl Body for CommitBody {
+    const FOLDER: &'static str = "commit";
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn body(seq: u64) -> CommitBody {
-        CommitBody {
-            stream: "trades".into(),
-            partition: PartitionId(3),
-            seq,
-            segments: vec![],
-            sealed_key: None,
-            sealed_rows: 0,
-            next_offset: Offset(7),
-            scan_from: Offset(7),
-            skips: vec![Skip {
-                offset: Offset(5),
-                rows: vec![(0, 2)],
-            }],
-            state: MachineState::default(),
-            rejects: None,
-        }
+    fn stream(&self) -> &str {
+        &self.stream
     }
 
-    #[test]
-    fn commits_round_trip_and_chain() {
-        let first = Commit::link(body(0), &ChainTip::EMPTY, "a".into()).unwrap();
-        let bytes = first.encode().unwrap();
-        assert_eq!(Commit::decode(&bytes).unwrap(), first);
-        first.check_root(Digest::ZERO).unwrap();
-        let second = Commit::link(body(1), &first.tip(&bytes), "b".into()).unwrap();
-        assert_eq!(second.prev_hash, Digest::of(&bytes));
-        second.check_root(first.chain_root).unwrap();
+    fn partition(&self) -> PartitionId {
+        self.partition
     }
 
-    #[test]
-    fn root_ignores_the_nonce_and_notices_everything_else() {
-        let one = Commit::link(body(0), &ChainTip::EMPTY, "a".into()).unwrap();
-        let two = Commit::link(body(0), &ChainTip::EMPTY, "b".into()).unwrap();
-        assert_eq!(one.chain_root, two.chain_root);
-        let mut altered = one;
-        altered.body.skips.clear();
-        assert!(matches!(
-            altered.check_root(Digest::ZERO),
-            Err(ManifestError::Altered { .. })
-        ));
+    fn seq(&self) -> u64 {
+        self.seq
     }
 
-    #[test]
-    fn foreign_versions_and_damage_are_told_apart() {
-        let newer = br#"{"version":9,"other":true}"#;
-        assert!(matches!(
-            Commit::decode(newer),
-            Err(ManifestError::Version { found: 9 })
-        ));
-        assert!(matches!(
-            Commit::decode(b"{"),
-            Err(ManifestError::Malformed(_))
-        ));
+    fn essence(mut self) -> Self {
+        self.segments = self
+            .segments
+            .into_iter()
+            .map(SegmentMeta::essence)
+            .collect();
+        self
     }
 }

@@ -22,22 +22,62 @@ const NULL_CODE: u32 = u32::MAX;
 
 /// Digest of `batches`, which all have `schema`.
 pub fn rows_root(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Digest, ArrowError> {
-    let mut hasher = blake3::Hasher::new();
-    for field in schema.fields() {
-        hasher.update(field.name().as_bytes());
-        hasher.update(&[0]);
-        hasher.update(field.data_type().to_string().as_bytes());
-        hasher.update(&[0]);
+    let mut hasher = RootHasher::new(schema);
+    for batch in batches {
+        hasher.push(batch)?;
     }
-    let mut rows: u64 = 0;
-    for slice in reslice(schema, batches, SLICE_ROWS)? {
-        rows += slice.num_rows() as u64;
-        for column in slice.columns() {
-            hash_column(&mut hasher, column)?;
+    hasher.finish()
+}
+
+/// Makes the digest of rows that come batch by batch.
+#[derive(Debug)]
+pub struct RootHasher {
+    slices: Reslicer,
+    hasher: blake3::Hasher,
+    rows: u64,
+}
+
+impl RootHasher {
+    /// Begins a digest of rows that have `schema`.
+    pub fn new(schema: &SchemaRef) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for field in schema.fields() {
+            hasher.update(field.name().as_bytes());
+            hasher.update(&[0]);
+            hasher.update(field.data_type().to_string().as_bytes());
+            hasher.update(&[0]);
+        }
+        Self {
+            slices: Reslicer::new(schema, SLICE_ROWS),
+            hasher,
+            rows: 0,
         }
     }
-    hasher.update(&rows.to_le_bytes());
-    Ok(Digest(*hasher.finalize().as_bytes()))
+
+    /// Takes the next rows.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        for slice in self.slices.push(batch)? {
+            self.hash(&slice)?;
+        }
+        Ok(())
+    }
+
+    /// The digest of all rows.
+    pub fn finish(mut self) -> Result<Digest, ArrowError> {
+        if let Some(slice) = self.slices.finish()? {
+            self.hash(&slice)?;
+        }
+        self.hasher.update(&self.rows.to_le_bytes());
+        Ok(Digest(*self.hasher.finalize().as_bytes()))
+    }
+
+    fn hash(&mut self, slice: &RecordBatch) -> Result<(), ArrowError> {
+        self.rows += slice.num_rows() as u64;
+        slice
+            .columns()
+            .iter()
+            .try_for_each(|column| hash_column(&mut self.hasher, column))
+    }
 }
 
 /// The same rows in batches of exactly `rows`, but for the last.
@@ -46,25 +86,57 @@ pub fn reslice(
     batches: &[RecordBatch],
     rows: usize,
 ) -> Result<Vec<RecordBatch>, ArrowError> {
-    let (mut out, mut pending, mut held) = (Vec::new(), Vec::new(), 0);
+    let (mut slices, mut out) = (Reslicer::new(schema, rows), Vec::new());
     for batch in batches {
-        let mut batch = batch.clone();
-        while held + batch.num_rows() >= rows {
-            let head = rows - held;
-            pending.push(batch.slice(0, head));
+        out.extend(slices.push(batch)?);
+    }
+    out.extend(slices.finish()?);
+    Ok(out)
+}
+
+/// Turns batches of any size into batches of one size.
+#[derive(Debug)]
+pub struct Reslicer {
+    schema: SchemaRef,
+    rows: usize,
+    pending: Vec<RecordBatch>,
+    held: usize,
+}
+
+impl Reslicer {
+    /// Makes batches of `rows`, at least one.
+    pub fn new(schema: &SchemaRef, rows: usize) -> Self {
+        Self {
+            schema: SchemaRef::clone(schema),
+            rows: rows.max(1),
+            pending: Vec::new(),
+            held: 0,
+        }
+    }
+
+    /// Takes rows; the batches that are full.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<Vec<RecordBatch>, ArrowError> {
+        let (mut batch, mut full) = (batch.clone(), Vec::new());
+        while self.held + batch.num_rows() >= self.rows {
+            let head = self.rows - self.held;
+            self.pending.push(batch.slice(0, head));
             batch = batch.slice(head, batch.num_rows() - head);
-            out.push(join(schema, &std::mem::take(&mut pending))?);
-            held = 0;
+            full.extend(self.finish()?);
         }
         if batch.num_rows() > 0 {
-            held += batch.num_rows();
-            pending.push(batch);
+            self.held += batch.num_rows();
+            self.pending.push(batch);
         }
+        Ok(full)
     }
-    if !pending.is_empty() {
-        out.push(join(schema, &pending)?);
+
+    /// What is left.
+    pub fn finish(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        self.held = 0;
+        let pending = std::mem::take(&mut self.pending);
+        let left = (!pending.is_empty()).then(|| join(&self.schema, &pending));
+        left.transpose()
     }
-    Ok(out)
 }
 
 fn join(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {

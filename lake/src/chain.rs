@@ -1,9 +1,11 @@
-//! The commit chain of a partition: objects that are only ever put if absent.
+//! The chains of a partition, of which the commit chain is the first: objects that are only ever
+//! put if absent.
 //!
 //! After any doubt about a put the chain itself is asked: my nonce means done, nothing there means
 //! put the same bytes again, another nonce means that another worker was first. Its commit must
 //! then have the same root, because both are functions of the same log prefix.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +16,9 @@ use object_store::path::Path;
 use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::digest::Digest;
 use tourbillon_core::ids::{PartitionId, StreamName};
-use tourbillon_core::manifest::{ChainTip, Commit, CommitBody, ManifestError};
+use tourbillon_core::manifest::{
+    Body, Boundary, ChainTip, Commit, CommitBody, CompactionBody, ManifestError,
+};
 
 use crate::error::LakeError;
 use crate::metrics;
@@ -34,37 +38,64 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A commit as found in the chain.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub struct Link<B = CommitBody> {
     /// The commit.
-    pub commit: Commit,
+    pub commit: Commit<B>,
     /// What the next commit ties to.
     pub tip: ChainTip,
 }
 
 /// How a commit came to stand in the chain.
 #[derive(Debug)]
-pub enum Appended {
+pub enum Appended<B = CommitBody> {
     /// By this call.
     Mine(ChainTip),
     /// By another worker, with the same content.
-    Adopted(Box<Link>),
+    Adopted(Box<Link<B>>),
 }
 
-/// The chain of one partition.
+/// A chain of one partition.
 #[derive(Clone, Debug)]
-pub struct Chain {
+pub struct Chain<B = CommitBody> {
     lake: Lake,
     stream: StreamName,
     partition: PartitionId,
+    body: PhantomData<fn() -> B>,
 }
 
 impl Chain {
-    /// The chain of `partition` of `stream`.
+    /// The commit chain of `partition` of `stream`.
     pub fn new(lake: &Lake, stream: &StreamName, partition: PartitionId) -> Self {
+        Self::of(lake, stream, partition)
+    }
+
+    /// Removes a commit that was put where retention had cleared the chain away.
+    pub async fn remove_outlived(&self, seq: u64) -> Result<(), LakeError> {
+        self.lake.delete(&self.path(seq)).await
+    }
+}
+
+impl Chain<CompactionBody> {
+    /// The compactions of `partition` of `stream`.
+    pub fn compactions(lake: &Lake, stream: &StreamName, partition: PartitionId) -> Self {
+        Self::of(lake, stream, partition)
+    }
+}
+
+impl Chain<Boundary> {
+    /// What was cleared away of `partition` of `stream`.
+    pub fn boundaries(lake: &Lake, stream: &StreamName, partition: PartitionId) -> Self {
+        Self::of(lake, stream, partition)
+    }
+}
+
+impl<B: Body> Chain<B> {
+    fn of(lake: &Lake, stream: &StreamName, partition: PartitionId) -> Self {
         Self {
             lake: lake.clone(),
             stream: stream.clone(),
             partition,
+            body: PhantomData,
         }
     }
 
@@ -72,26 +103,46 @@ impl Chain {
     pub fn path(&self, seq: u64) -> Path {
         object_path(
             &self.stream,
-            &format!("commit/p{}/{seq:0SEQ_DIGITS$}", self.partition),
+            &format!("{}/p{}/{seq:0SEQ_DIGITS$}", B::FOLDER, self.partition),
         )
     }
 
     /// Where the chain's objects lie.
     pub fn folder(&self) -> Path {
-        object_path(&self.stream, &format!("commit/p{}", self.partition))
+        object_path(&self.stream, &format!("{}/p{}", B::FOLDER, self.partition))
     }
 
-    /// Number of the newest commit that a listing shows; it may lag.
-    pub async fn newest_listed(&self) -> Result<Option<u64>, LakeError> {
-        let listed = self.lake.list(&self.folder()).await?;
-        Ok(listed.iter().filter_map(seq_of).max())
+    /// Number of the newest commit that a listing shows; it may lag. Numbers below `from` are not
+    /// listed.
+    pub async fn newest_listed(&self, from: u64) -> Result<Option<u64>, LakeError> {
+        Ok(self.listed(from).await?.into_iter().max())
+    }
+
+    /// Numbers of the commits from `from` on that a listing shows, in no order.
+    pub async fn listed(&self, from: u64) -> Result<Vec<u64>, LakeError> {
+        let after = from.checked_sub(1).map(|before| self.path(before));
+        let listed = self.lake.list_after(&self.folder(), after.as_ref()).await?;
+        let seqs = listed.iter().filter_map(seq_of);
+        Ok(seqs.filter(|seq| *seq >= from).collect())
+    }
+
+    /// Numbers of the commits below `end` that a listing shows, in no order.
+    pub(crate) async fn listed_below(&self, end: u64) -> Result<Vec<u64>, LakeError> {
+        let listed = self.listed(0).await?;
+        Ok(listed.into_iter().filter(|seq| *seq < end).collect())
     }
 
     /// The newest commit, checked against the one before it. Lists, then reads forward, because a
     /// listing may lag.
-    pub async fn newest(&self) -> Result<Option<Link>, LakeError> {
-        let mut newest = match self.newest_listed().await? {
-            None => self.after_tip(&ChainTip::EMPTY).await?,
+    pub async fn newest(&self) -> Result<Option<Link<B>>, LakeError> {
+        self.newest_after(&ChainTip::EMPTY).await
+    }
+
+    /// The newest commit of a chain that is known up to `tip`; none if nothing follows that.
+    pub async fn newest_after(&self, tip: &ChainTip) -> Result<Option<Link<B>>, LakeError> {
+        let mut newest = match self.newest_listed(tip.next_seq).await? {
+            None => self.after_tip(tip).await?,
+            Some(seq) if seq == tip.next_seq => Some(self.tie(self.expect(seq).await?, tip)?),
             Some(seq) => Some(self.tied(seq).await?),
         };
         while let Some(link) = &newest {
@@ -102,13 +153,13 @@ impl Chain {
         }
         if let Some(link) = &newest {
             // it may be the work of a process that died before it was durable
-            self.lake.flush(&self.path(link.commit.body.seq)).await?;
+            self.lake.flush(&self.path(link.commit.body.seq())).await?;
         }
         Ok(newest)
     }
 
     /// A commit that must be there, checked against the one before it.
-    async fn tied(&self, seq: u64) -> Result<Link, LakeError> {
+    async fn tied(&self, seq: u64) -> Result<Link<B>, LakeError> {
         let tip = match seq.checked_sub(1) {
             None => ChainTip::EMPTY,
             Some(before) => self.expect(before).await?.tip,
@@ -117,22 +168,29 @@ impl Chain {
     }
 
     /// The whole chain, every link checked against the one before.
-    pub async fn load(&self) -> Result<Vec<Link>, LakeError> {
+    pub async fn load(&self) -> Result<Vec<Link<B>>, LakeError> {
         self.links().try_collect().await
     }
 
     /// The whole chain, link by link, each checked against the one before.
-    pub fn links(&self) -> BoxStream<'_, Result<Link, LakeError>> {
+    pub fn links(&self) -> BoxStream<'_, Result<Link<B>, LakeError>> {
+        self.links_after(ChainTip::EMPTY)
+    }
+
+    /// The chain after `tip`.
+    pub fn links_after(&self, tip: ChainTip) -> BoxStream<'_, Result<Link<B>, LakeError>> {
+        let first = tip.next_seq;
         let listed = async move {
-            let count = self.newest_listed().await?.map_or(0, |seq| seq + 1);
-            let gets = stream::iter(0..count).map(|seq| self.expect(seq));
+            let newest = self.newest_listed(first).await?;
+            let count = newest.map_or(first, |seq| seq + 1);
+            let gets = stream::iter(first..count).map(|seq| self.expect(seq));
             Ok(gets.buffered(PARALLEL_GETS))
         };
         let listed = listed.try_flatten_stream().map_ok(Some);
         // a listing may lag: what follows it is looked for one by one
         let unlisted = stream::repeat_with(|| Ok(None));
         let tied = listed.chain(unlisted).boxed();
-        let walk = stream::try_unfold((tied, ChainTip::EMPTY), move |(mut tied, tip)| async move {
+        let walk = stream::try_unfold((tied, tip), move |(mut tied, tip)| async move {
             let link = match tied.try_next().await?.flatten() {
                 Some(link) => Some(self.tie(link, &tip)?),
                 None => self.after_tip(&tip).await?,
@@ -146,18 +204,18 @@ impl Chain {
     }
 
     /// The commit after `link`, checked against it.
-    pub async fn next_after(&self, link: &Link) -> Result<Option<Link>, LakeError> {
+    pub async fn next_after(&self, link: &Link<B>) -> Result<Option<Link<B>>, LakeError> {
         self.after_tip(&link.tip).await
     }
 
     /// The commit that ties to `tip`, if it is there.
-    pub async fn after_tip(&self, tip: &ChainTip) -> Result<Option<Link>, LakeError> {
+    pub async fn after_tip(&self, tip: &ChainTip) -> Result<Option<Link<B>>, LakeError> {
         let next = self.get(tip.next_seq).await?;
         next.map(|next| self.tie(next, tip)).transpose()
     }
 
     /// Checks that a commit belongs after `tip`.
-    fn tie(&self, next: Link, tip: &ChainTip) -> Result<Link, LakeError> {
+    fn tie(&self, next: Link<B>, tip: &ChainTip) -> Result<Link<B>, LakeError> {
         let path = self.path(tip.next_seq).to_string();
         if next.commit.prev_hash != tip.hash {
             let reason = format!("its prev_hash is not {}, the commit before it", tip.hash);
@@ -169,7 +227,7 @@ impl Chain {
         }
     }
 
-    async fn expect(&self, seq: u64) -> Result<Link, LakeError> {
+    async fn expect(&self, seq: u64) -> Result<Link<B>, LakeError> {
         let found = self.get(seq).await?;
         found.ok_or_else(|| LakeError::Damaged {
             path: self.path(seq).to_string(),
@@ -178,23 +236,26 @@ impl Chain {
     }
 
     /// The commit numbered `seq`, by itself.
-    pub async fn get(&self, seq: u64) -> Result<Option<Link>, LakeError> {
+    pub async fn get(&self, seq: u64) -> Result<Option<Link<B>>, LakeError> {
         let path = self.path(seq);
         let Some(bytes) = self.lake.get(&path).await? else {
             return Ok(None);
         };
-        let commit = Commit::decode(&bytes).map_err(|source| LakeError::Commit {
+        let commit = Commit::<B>::decode(&bytes).map_err(|source| LakeError::Commit {
             path: path.to_string(),
             source,
         })?;
         let body = &commit.body;
-        let at_home = body.seq == seq
-            && body.partition == self.partition
-            && body.stream == self.stream.as_str();
+        let at_home = body.seq() == seq
+            && body.partition() == self.partition
+            && body.stream() == self.stream.as_str();
         if !at_home {
             let reason = format!(
-                "it is commit {} of {} partition {}",
-                body.seq, body.stream, body.partition
+                "it is {} {} of {} partition {}",
+                B::FOLDER,
+                body.seq(),
+                body.stream(),
+                body.partition()
             );
             return Err(LakeError::Damaged {
                 path: path.to_string(),
@@ -206,8 +267,8 @@ impl Chain {
     }
 
     /// Appends `commit`, once, whatever the store or other workers do.
-    pub async fn append(&self, commit: &Commit) -> Result<Appended, LakeError> {
-        let path = self.path(commit.body.seq);
+    pub async fn append(&self, commit: &Commit<B>) -> Result<Appended<B>, LakeError> {
+        let path = self.path(commit.body.seq());
         let bytes = commit.encode().map_err(|source| LakeError::Commit {
             path: path.to_string(),
             source,
@@ -226,7 +287,7 @@ impl Chain {
                 metrics::put("commit", bytes.len());
                 return Ok(Appended::Mine(commit.tip(&bytes)));
             };
-            match self.get(commit.body.seq).await {
+            match self.get(commit.body.seq()).await {
                 Ok(Some(found)) => {
                     self.lake.flush(&path).await?;
                     return self.settle(commit, &bytes, found, &path);
@@ -245,11 +306,11 @@ impl Chain {
 
     fn settle(
         &self,
-        mine: &Commit,
+        mine: &Commit<B>,
         bytes: &Bytes,
-        found: Link,
+        found: Link<B>,
         path: &Path,
-    ) -> Result<Appended, LakeError> {
+    ) -> Result<Appended<B>, LakeError> {
         if found.commit.nonce == mine.nonce && found.tip.hash == Digest::of(bytes) {
             return Ok(Appended::Mine(found.tip));
         }
@@ -270,13 +331,8 @@ impl Chain {
 }
 
 /// Whether two commits say the same, but for what depends on the Parquet encoder.
-pub fn same_content(one: &CommitBody, other: &CommitBody) -> bool {
-    let mut one = one.clone();
-    for (segment, other) in one.segments.iter_mut().zip(&other.segments) {
-        segment.file_hash = other.file_hash;
-        segment.bytes = other.bytes;
-    }
-    one == *other
+pub fn same_content<B: Body>(one: &B, other: &B) -> bool {
+    one.clone().essence() == other.clone().essence()
 }
 
 /// The number of the commit at `path`, if it is one.

@@ -44,6 +44,12 @@ pub enum LakeError {
         /// What does not match.
         reason: String,
     },
+    /// A file that a commit names is not there.
+    #[error("{path} is absent and a commit names it")]
+    Absent {
+        /// The object.
+        path: String,
+    },
     /// A commit cannot be read.
     #[error("commit {path} cannot be used")]
     Commit {
@@ -59,6 +65,12 @@ pub enum LakeError {
         /// The object.
         path: String,
     },
+    /// Another worker went another way where either is right: look again.
+    #[error("another worker was first with {path}")]
+    Overtaken {
+        /// The object.
+        path: String,
+    },
     /// Rows could not be encoded or decoded.
     #[error("cannot {action} the rows of {path}")]
     Parquet {
@@ -70,6 +82,9 @@ pub enum LakeError {
         #[source]
         source: ParquetError,
     },
+    /// A task of this process died.
+    #[error("a task that worked on rows died")]
+    Task(#[source] tokio::task::JoinError),
     /// The store lets two writers create the same object.
     #[error("{url} does not put-if-absent atomically: {winners} of {writers} writers won a race")]
     NotAtomic {
@@ -88,15 +103,34 @@ impl LakeError {
         match self {
             Self::Open { .. } => ErrorKind::Invalid,
             Self::Store { source, .. } => store_kind(source),
-            Self::Sync { .. } => ErrorKind::Unavailable,
+            Self::Sync { .. } | Self::Overtaken { .. } => ErrorKind::Unavailable,
             Self::Parquet { source, .. } => match source {
                 ParquetError::External(cause) => cause
                     .downcast_ref::<object_store::Error>()
                     .map_or(ErrorKind::Data, store_kind),
                 _ => ErrorKind::Data,
             },
-            Self::Damaged { .. } | Self::Commit { .. } | Self::Forked { .. } => ErrorKind::Data,
+            Self::Damaged { .. }
+            | Self::Absent { .. }
+            | Self::Commit { .. }
+            | Self::Forked { .. } => ErrorKind::Data,
+            Self::Task(_) => ErrorKind::Internal,
             Self::NotAtomic { .. } => ErrorKind::Invalid,
+        }
+    }
+
+    /// Whether a file that a commit names is not there.
+    pub fn is_absent(&self) -> bool {
+        let not_found =
+            |error: &object_store::Error| matches!(error, object_store::Error::NotFound { .. });
+        match self {
+            Self::Absent { .. } => true,
+            Self::Store { source, .. } => not_found(source),
+            Self::Parquet { source, .. } => match source {
+                ParquetError::External(cause) => cause.downcast_ref().is_some_and(not_found),
+                _ => false,
+            },
+            _ => false,
         }
     }
 

@@ -3,6 +3,8 @@
 mod blocking;
 pub mod chain;
 pub mod check_store;
+mod clear;
+mod compact;
 mod error;
 pub mod faulty;
 mod metrics;

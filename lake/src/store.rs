@@ -141,9 +141,8 @@ impl Lake {
     /// Reads a segment whole.
     pub async fn get_segment(&self, stream: &StreamName, name: &str) -> Result<Bytes, LakeError> {
         let path = object_path(stream, name);
-        self.get(&path).await?.ok_or_else(|| LakeError::Damaged {
+        self.get(&path).await?.ok_or_else(|| LakeError::Absent {
             path: path.to_string(),
-            reason: "a commit names it and it is absent".into(),
         })
     }
 
@@ -230,19 +229,26 @@ impl Lake {
         }
     }
 
-    pub(crate) async fn list(&self, prefix: &Path) -> Result<Vec<Path>, LakeError> {
-        let listed = self
-            .store
-            .list(Some(prefix))
-            .map_ok(|meta| meta.location)
-            .try_collect()
-            .await;
+    /// Objects below `prefix` whose paths lie behind `after`.
+    pub(crate) async fn list_after(
+        &self,
+        prefix: &Path,
+        after: Option<&Path>,
+    ) -> Result<Vec<Path>, LakeError> {
+        let listing = match after {
+            None => self.store.list(Some(prefix)),
+            Some(after) => self.store.list_with_offset(Some(prefix), after),
+        };
+        let listed = listing.map_ok(|meta| meta.location).try_collect().await;
         listed.map_err(|source| store_error("list", prefix, source))
     }
 
+    /// Removes an object; one that is not there is fine.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), LakeError> {
-        let deleted = self.store.delete(path).await;
-        deleted.map_err(|source| store_error("delete", path, source))
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(store_error("delete", path, source)),
+        }
     }
 }
 

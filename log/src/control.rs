@@ -9,7 +9,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::sleep;
 use tourbillon_core::control::{
-    ColumnSpec, ControlRecord, ControlView, StreamDef, StreamError, StreamSpec,
+    ColumnSpec, ControlRecord, ControlView, DEFAULT_COMPACTION_NS, StreamDef, StreamError,
+    StreamSpec,
 };
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::{Offset, PartitionId, StreamName};
@@ -78,6 +79,10 @@ pub struct StreamRequest {
     pub partitions: Option<u32>,
     /// Event window, ns.
     pub window_ns: Option<i64>,
+    /// Span of compaction, ns; 0 switches it off.
+    pub compaction_ns: Option<i64>,
+    /// Age at which rows go, ns; 0 keeps them.
+    pub retention_ns: Option<i64>,
 }
 
 impl StreamRequest {
@@ -229,6 +234,8 @@ impl ControlTopic {
                 event_time: request.event_time.clone(),
                 partitions: request.partitions.unwrap_or(DEFAULT_PARTITIONS),
                 window_ns: request.window_ns.unwrap_or(DEFAULT_WINDOW_NS),
+                compaction_ns: request.compaction_ns.unwrap_or(DEFAULT_COMPACTION_NS),
+                retention_ns: request.retention_ns.unwrap_or(0),
                 max_drift_ns: self.log.has_append_time().then_some(DEFAULT_MAX_DRIFT_NS),
             });
         };
@@ -248,6 +255,8 @@ impl ControlTopic {
         spec.event_time = request.event_time.clone().or(spec.event_time);
         spec.partitions = request.partitions.unwrap_or(spec.partitions);
         spec.window_ns = request.window_ns.unwrap_or(spec.window_ns);
+        spec.compaction_ns = request.compaction_ns.unwrap_or(spec.compaction_ns);
+        spec.retention_ns = request.retention_ns.unwrap_or(spec.retention_ns);
         if spec == old {
             return None;
         }

@@ -126,6 +126,7 @@ async fn seal(rig: &Rig) {
         share: 0,
         shares: 1,
         nonce: "w".into(),
+        grace: Duration::from_secs(3600),
     };
     let worker = Worker::start(settings, rig.log(), rig.lake.clone(), rig.control.clone());
     until(|| async {

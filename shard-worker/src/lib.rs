@@ -16,6 +16,7 @@ mod progress;
 mod rig;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 pub mod verify;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tourbillon_core::control::StreamDef;
@@ -37,6 +39,7 @@ pub use error::{Cause, WorkerError};
 use janitor::Janitor;
 use partition::PartitionJob;
 pub use progress::Progress;
+use upkeep::Upkeep;
 
 /// Pause before a partition that failed starts again: first, and at most. It doubles until a commit
 /// comes through.
@@ -51,6 +54,9 @@ pub struct WorkerSettings {
     pub shares: u32,
     /// Tells this process's commits from others'; draw it at start.
     pub nonce: String,
+    /// How long files stay after compaction has replaced them or retention has let them go. Must
+    /// outlast the longest answer of a query node.
+    pub grace: Duration,
 }
 
 type Board = Arc<Mutex<BTreeMap<(StreamName, PartitionId), Arc<Progress>>>>;
@@ -88,6 +94,7 @@ impl Worker {
             stop: stop.clone(),
             tasks: tasks.clone(),
             board: Arc::clone(&board),
+            turns: Arc::new(Semaphore::new(1)),
         };
         tasks.spawn(janitor.run());
         tasks.spawn(assigner.run());
@@ -127,6 +134,7 @@ struct Assigner {
     stop: CancellationToken,
     tasks: TaskTracker,
     board: Board,
+    turns: Arc<Semaphore>,
 }
 
 impl Assigner {
@@ -159,6 +167,10 @@ impl Assigner {
             }
             let progress = Arc::new(Progress::new(&at));
             board.insert(key, Arc::clone(&progress));
+            if def.compaction_ns > 0 {
+                let upkeep = self.upkeep(def, at.clone());
+                self.tasks.spawn(upkeep.run(self.stop.clone()));
+            }
             let job = PartitionJob {
                 stream: def.name.clone(),
                 partition,
@@ -168,9 +180,23 @@ impl Assigner {
                 lake: self.lake.clone(),
                 control: self.control.clone(),
                 nonce: self.settings.nonce.clone(),
+                grace: self.settings.grace,
                 progress,
             };
             self.tasks.spawn(supervise(job, self.stop.clone()));
+        }
+    }
+
+    fn upkeep(&self, def: &Arc<StreamDef>, at: TopicPartition) -> Upkeep {
+        Upkeep {
+            partition: at.partition,
+            at,
+            def: Arc::clone(def),
+            lake: self.lake.clone(),
+            control: self.control.clone(),
+            nonce: self.settings.nonce.clone(),
+            grace: self.settings.grace,
+            turns: Arc::clone(&self.turns),
         }
     }
 }

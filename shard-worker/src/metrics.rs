@@ -38,6 +38,22 @@ pub(crate) fn restarted(at: &TopicPartition) {
     counter(RESTARTS, at).increment(1);
 }
 
+/// A compaction was written by this worker.
+pub(crate) fn compacted(at: &TopicPartition, files: usize) {
+    counter("tourbillon_worker_compactions_total", at).increment(1);
+    counter("tourbillon_worker_compacted_files_total", at).increment(files as u64);
+}
+
+/// Segments whose rows compacted files hold were removed.
+pub(crate) fn removed(at: &TopicPartition, segments: usize) {
+    counter("tourbillon_worker_removed_segments_total", at).increment(segments as u64);
+}
+
+/// The upkeep of a partition's files stopped and pauses.
+pub(crate) fn upkeep_failed(at: &TopicPartition) {
+    counter("tourbillon_worker_upkeep_errors_total", at).increment(1);
+}
+
 /// Rows and bare frames that this worker saw refused, by reason.
 #[expect(
     clippy::disallowed_macros,

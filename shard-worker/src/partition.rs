@@ -8,10 +8,12 @@
 //! that the same bytes are made again. Data objects stand before the commit that names them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
@@ -46,6 +48,7 @@ pub(crate) struct PartitionJob {
     pub(crate) lake: Lake,
     pub(crate) control: ControlTopic,
     pub(crate) nonce: String,
+    pub(crate) grace: Duration,
     pub(crate) progress: Arc<Progress>,
 }
 
@@ -149,19 +152,59 @@ impl PartitionJob {
             .map(|(def, plan)| self.upload(def, plan))
             .buffered(PARALLEL_UPLOADS)
             .boxed();
+        // when this worker last saw the chain's end: what it puts soon after cannot be outlived,
+        // because a boundary stands for the grace before anything goes
+        let mut seen = Instant::now();
         while let Some(body) = ready.next().await {
             let body = body?;
             let commit = Commit::link(body, &tip, self.nonce.clone())
                 .map_err(|e| self.failed("make a commit", e))?;
             let appended = chain.append(&commit).await;
             tip = match appended.map_err(|e| self.failed("append a commit", e))? {
-                Appended::Mine(tip) => tip,
-                Appended::Adopted(link) => link.tip,
+                Appended::Mine(tip) => {
+                    if seen.elapsed() >= self.grace / 2 {
+                        self.outlive(&chain, &commit.body).await?;
+                    }
+                    tip
+                }
+                Appended::Adopted(link) => {
+                    self.clear_orphans(&commit.body).await?;
+                    link.tip
+                }
             };
+            seen = Instant::now();
             metrics::committed(&self.at, commit.body.segments.len());
             self.progress.committed(&commit.body);
         }
         Ok(())
+    }
+
+    /// A commit that retention has let go of was put by a worker that slept for ages: it and its
+    /// segments go again, and the partition begins where the others are.
+    async fn outlive(&self, chain: &Chain, commit: &CommitBody) -> Result<(), WorkerError> {
+        let boundaries = Chain::boundaries(&self.lake, &self.stream, self.partition);
+        let newest = boundaries.newest().await;
+        let newest = newest.map_err(|e| self.failed("read the boundary", e))?;
+        let kept = newest.and_then(|link| link.commit.body.kept);
+        if kept.is_none_or(|kept| kept.commits.next_seq <= commit.seq) {
+            return Ok(());
+        }
+        self.clear_orphans(commit).await?;
+        let removed = chain.remove_outlived(commit.seq).await;
+        removed.map_err(|e| self.failed("remove a commit that came too late", e))?;
+        let path = chain.path(commit.seq).to_string();
+        Err(self.failed("append a commit", LakeError::Overtaken { path }))
+    }
+
+    /// Another worker was first. If it was long ago, the segments that were just stored again are
+    /// in a compacted file, or gone.
+    async fn clear_orphans(&self, commit: &CommitBody) -> Result<(), WorkerError> {
+        let cleared = self
+            .lake
+            .clear_orphans(&self.stream, self.partition, &commit.segments);
+        cleared
+            .await
+            .map_err(|e| self.failed("remove segments that came too late", e))
     }
 
     async fn store(&self, segment: EncodedSegment) -> Result<SegmentMeta, LakeError> {
@@ -169,7 +212,7 @@ impl PartitionJob {
             let (lake, stream, meta) =
                 (self.lake.clone(), self.stream.clone(), segment.meta.clone());
             tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
                 drop(lake.put_segment(&stream, &segment).await);
             });
             return Ok(meta);

@@ -61,6 +61,7 @@ impl Rig {
             event_time: Some("ts".into()),
             partitions: Some(partitions),
             window_ns: Some(WINDOW),
+            ..StreamRequest::default()
         };
         let def = control.ensure_stream(&request).await.unwrap();
         Self {

@@ -30,6 +30,7 @@ impl Rig {
             share: 0,
             shares: 1,
             nonce: nonce.into(),
+            grace: Duration::from_secs(3600),
         };
         Worker::start(
             settings,
@@ -171,6 +172,7 @@ async fn shares_split_the_partitions() {
             share,
             shares: 2,
             nonce: share.to_string(),
+            grace: Duration::from_secs(3600),
         };
         Worker::start(settings, rig.log(), rig.lake.clone(), rig.control.clone())
     };

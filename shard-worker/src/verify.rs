@@ -217,7 +217,7 @@ impl Verifier {
         tip: &ChainTip,
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
-        let newest = take(chain.newest_listed().await, report)
+        let newest = take(chain.newest_listed(tip.next_seq).await, report)
             .map_err(|e| self.failed("read the store", e))?
             .flatten();
         let absent = chain

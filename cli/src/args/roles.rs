@@ -87,6 +87,14 @@ pub(crate) struct GatewayArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct UpkeepArgs {
+    /// How long files stay in the store after compaction has replaced them, or retention has let
+    /// them go, so that answers under way can end. Must outlast the longest answer.
+    #[arg(long, env = "TOURBILLON_GRACE", default_value = "15m", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Duration,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct StandaloneArgs {
     /// Folder of log and files; made if absent.
     #[arg(
@@ -103,6 +111,8 @@ pub(crate) struct StandaloneArgs {
     pub(crate) http: ListenArgs,
     #[command(flatten)]
     pub(crate) gateway: GatewayArgs,
+    #[command(flatten)]
+    pub(crate) upkeep: UpkeepArgs,
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +136,8 @@ pub(crate) struct ShardWorkerArgs {
     /// every share runs.
     #[arg(long, env = "TOURBILLON_SHARE", default_value = "0/1", value_name = "I/N", value_parser = parse_share)]
     pub(crate) share: (u32, u32),
+    #[command(flatten)]
+    pub(crate) upkeep: UpkeepArgs,
 }
 
 #[derive(Debug, Args)]

@@ -27,7 +27,7 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
         .unwrap_or_else(|| "standalone".into());
     let settings = backbone.gateway_settings(&args.gateway, name);
     let gateway = backbone.gateway(settings, Arc::clone(&backbone.clock));
-    let worker = Arc::new(backbone.worker((0, 1)));
+    let worker = Arc::new(backbone.worker((0, 1), args.upkeep.grace));
     let service = backbone.query();
     let health = {
         let (worker, gateway, service) = (Arc::clone(&worker), gateway.clone(), service.clone());
@@ -86,7 +86,7 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
     let listener = bind(args.http.listen).await?;
     let backbone = Backbone::cluster(&args.cluster).await?;
     backbone.check_store().await?;
-    let worker = Arc::new(backbone.worker(args.share));
+    let worker = Arc::new(backbone.worker(args.share, args.upkeep.grace));
     let health = {
         let (live, ready) = (Arc::clone(&worker), Arc::clone(&worker));
         Health {

@@ -23,6 +23,9 @@ use crate::server::{Health, Server, bind};
 /// The stream that is fed.
 pub(super) const STREAM: &str = "trades";
 
+/// How long replaced files stay; no demo lasts until they go.
+const GRACE: Duration = Duration::from_secs(900);
+
 /// Event window: short, so that a short demo seals segments too, ns.
 const WINDOW_NS: i64 = 2_000_000_000;
 
@@ -57,7 +60,7 @@ impl Stage {
             backbone.gateway(GatewaySettings::new(name, nonce), Arc::new(clock))
         };
         let gateways = [gateway("demo-fast", half), gateway("demo-slow", -half)];
-        let worker = Arc::new(backbone.worker((0, 1)));
+        let worker = Arc::new(backbone.worker((0, 1), GRACE));
         let service = backbone.query();
         let health = {
             let (live, gateways, service) =

@@ -27,6 +27,8 @@ struct Wanted {
     event_time: Option<String>,
     partitions: Option<u32>,
     window: Option<String>,
+    compaction: Option<String>,
+    retention: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,16 +94,28 @@ pub(super) async fn put(
         .decompress()?;
     let wanted: Wanted = serde_json::from_slice(&document)
         .map_err(|error| IngestError::request("stream definition", error.to_string()))?;
-    let window_ns = wanted.window.as_deref().map(parse_duration_ns).transpose();
-    let window_ns = window_ns.map_err(|error| IngestError::request("window", error.to_string()))?;
     let request = StreamRequest {
         name: stream,
         columns: wanted.columns,
         key: wanted.key,
         event_time: wanted.event_time,
         partitions: wanted.partitions,
-        window_ns,
+        window_ns: duration("window", wanted.window.as_deref())?,
+        compaction_ns: duration_or_off("compaction", wanted.compaction.as_deref())?,
+        retention_ns: duration_or_off("retention", wanted.retention.as_deref())?,
     };
     let def = gateway.control().ensure_stream(&request).await?;
     Ok(Json(def.describe()))
+}
+
+fn duration(field: &'static str, text: Option<&str>) -> Result<Option<i64>, IngestError> {
+    let parsed = text.map(parse_duration_ns).transpose();
+    parsed.map_err(|error| IngestError::request(field, error.to_string()))
+}
+
+fn duration_or_off(field: &'static str, text: Option<&str>) -> Result<Option<i64>, IngestError> {
+    match text {
+        Some("off") => Ok(Some(0)),
+        text => duration(field, text),
+    }
 }

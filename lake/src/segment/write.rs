@@ -18,7 +18,7 @@ use tourbillon_core::hlc::Key;
 use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_core::manifest::SegmentMeta;
 use tourbillon_core::open_rows::{key_at, offsets, stamps, writers};
-use tourbillon_core::rows_root::{reslice, rows_root};
+use tourbillon_core::rows_root::{Reslicer, RootHasher};
 use tourbillon_core::schema::StreamSchema;
 use tourbillon_core::sealer::SLICE_ROWS;
 
@@ -53,98 +53,180 @@ pub fn encode_segment(
     spec: &SegmentSpec<'_>,
     rows: &[RecordBatch],
 ) -> Result<EncodedSegment, LakeError> {
-    let path = || format!("a new segment of partition {}", spec.partition);
-    let failed = |source| LakeError::Parquet {
-        action: "write",
-        path: path(),
-        source,
-    };
-    let damaged = |reason: String| LakeError::Damaged {
-        path: path(),
-        reason,
-    };
-    let schema = spec.schema.stored();
-    let slices = reslice(schema, rows, SLICE_ROWS).map_err(|e| failed(e.into()))?;
-    let (first_key, last_key) = strict_range(&slices).map_err(damaged)?;
-    let rows_root = rows_root(schema, &slices).map_err(|e| failed(e.into()))?;
-    let bytes = write(schema, &slices).map_err(failed)?;
-    let meta = SegmentMeta {
-        name: segment_name(spec.partition, first_key, rows_root).map_err(damaged)?,
-        rows: slices.iter().map(|slice| slice.num_rows() as u64).sum(),
-        rows_root,
-        file_hash: Digest::of(&bytes),
-        bytes: bytes.len() as u64,
-        first_key,
-        last_key,
-        offsets: offset_range(&slices),
-        event_time: event_time_range(spec.schema, &slices),
-        schema_version: spec.schema_version,
-    };
-    Ok(EncodedSegment {
-        meta,
-        bytes: bytes.into(),
-    })
+    let mut builder = SegmentBuilder::new(spec)?;
+    for batch in rows {
+        builder.push(batch)?;
+    }
+    builder.finish()
 }
 
-/// INV-ORDER: keys strictly increase. Returns the first and the last.
-pub(super) fn strict_range(slices: &[RecordBatch]) -> Result<(Key, Key), String> {
-    let (Some(first), Some(last)) = (slices.first(), slices.last()) else {
-        return Err("it has no rows".into());
-    };
-    let mut above: Option<(i64, u32)> = None;
-    for slice in slices {
-        for key in stamps(slice)
+/// Encodes a segment whose rows come batch by batch, in the memory that its bytes take.
+pub(crate) struct SegmentBuilder {
+    partition: PartitionId,
+    schema_version: u32,
+    slices: Reslicer,
+    root: RootHasher,
+    writer: ArrowWriter<Vec<u8>>,
+    facts: Facts,
+}
+
+impl std::fmt::Debug for SegmentBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentBuilder")
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SegmentBuilder {
+    /// Begins a segment.
+    pub(crate) fn new(spec: &SegmentSpec<'_>) -> Result<Self, LakeError> {
+        let (partition, schema) = (spec.partition, spec.schema.stored());
+        let failed = |source| not_written(partition, source);
+        let properties = properties(schema).map_err(failed)?;
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties));
+        let event_time = spec.schema.event_time();
+        Ok(Self {
+            partition,
+            schema_version: spec.schema_version,
+            slices: Reslicer::new(schema, SLICE_ROWS),
+            root: RootHasher::new(schema),
+            writer: writer.map_err(failed)?,
+            facts: Facts {
+                event_time_column: event_time.map(|i| spec.schema.columns()[i].name.clone()),
+                ..Facts::default()
+            },
+        })
+    }
+
+    /// Takes the next rows.
+    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
+        let slices = self.slices.push(batch);
+        let slices = slices.map_err(|e| not_written(self.partition, e.into()))?;
+        slices.iter().try_for_each(|slice| self.write(slice))
+    }
+
+    /// The segment.
+    pub(crate) fn finish(mut self) -> Result<EncodedSegment, LakeError> {
+        let partition = self.partition;
+        let failed = |source| not_written(partition, source);
+        let last = self.slices.finish().map_err(|e| failed(e.into()))?;
+        last.iter().try_for_each(|slice| self.write(slice))?;
+        let damaged = |reason| LakeError::Damaged {
+            path: new_path(partition),
+            reason,
+        };
+        let (first_key, last_key) = self.facts.range().map_err(damaged)?;
+        let rows_root = self.root.finish().map_err(|e| failed(e.into()))?;
+        let bytes = self.writer.into_inner().map_err(failed)?;
+        let meta = SegmentMeta {
+            name: segment_name(partition, first_key, rows_root),
+            rows: self.facts.rows,
+            rows_root,
+            file_hash: Digest::of(&bytes),
+            bytes: bytes.len() as u64,
+            first_key,
+            last_key,
+            offsets: self.facts.offsets.unwrap_or_default(),
+            event_time: self.facts.event_time,
+            schema_version: self.schema_version,
+        };
+        Ok(EncodedSegment {
+            meta,
+            bytes: bytes.into(),
+        })
+    }
+
+    fn write(&mut self, slice: &RecordBatch) -> Result<(), LakeError> {
+        let partition = self.partition;
+        let failed = |source| not_written(partition, source);
+        self.facts
+            .note(slice)
+            .map_err(|reason| LakeError::Damaged {
+                path: new_path(partition),
+                reason,
+            })?;
+        self.root.push(slice).map_err(|e| failed(e.into()))?;
+        self.writer.write(slice).map_err(failed)
+    }
+}
+
+fn new_path(partition: PartitionId) -> String {
+    format!("a new segment of partition {partition}")
+}
+
+fn not_written(partition: PartitionId, source: ParquetError) -> LakeError {
+    LakeError::Parquet {
+        action: "write",
+        path: new_path(partition),
+        source,
+    }
+}
+
+/// What a commit says of rows, gathered batch by batch.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) rows: u64,
+    pub(super) offsets: Option<(Offset, Offset)>,
+    event_time_column: Option<String>,
+    event_time: Option<(i64, i64)>,
+    first: Option<Key>,
+    last: Option<Key>,
+}
+
+impl Facts {
+    /// INV-ORDER: keys strictly increase.
+    pub(super) fn note(&mut self, batch: &RecordBatch) -> Result<(), String> {
+        let mut above = self.last.map(|key| (key.hlc.0, key.writer.0));
+        let keys = stamps(batch)
             .iter()
             .copied()
-            .zip(writers(slice).iter().copied())
-        {
+            .zip(writers(batch).iter().copied());
+        for key in keys {
             if above.is_some_and(|above| above >= key) {
                 return Err(format!("key {key:?} does not lie above {above:?}"));
             }
             above = Some(key);
         }
+        let Some(end) = batch.num_rows().checked_sub(1) else {
+            return Ok(());
+        };
+        self.first.get_or_insert_with(|| key_at(batch, 0));
+        self.last = Some(key_at(batch, end));
+        self.rows += batch.num_rows() as u64;
+        let lowest = offsets(batch).iter().copied().min().map(Offset);
+        let highest = offsets(batch).iter().copied().max().map(Offset);
+        self.offsets = union(self.offsets, lowest.zip(highest));
+        self.event_time = union(self.event_time, self.event_times(batch));
+        Ok(())
     }
-    Ok((key_at(first, 0), key_at(last, last.num_rows() - 1)))
+
+    /// The first key and the last.
+    pub(super) fn range(&self) -> Result<(Key, Key), String> {
+        self.first
+            .zip(self.last)
+            .ok_or_else(|| "it has no rows".into())
+    }
+
+    fn event_times(&self, batch: &RecordBatch) -> Option<(i64, i64)> {
+        let column = batch.column_by_name(self.event_time_column.as_ref()?)?;
+        let times = column.as_primitive_opt::<TimestampNanosecondType>()?;
+        Some((min(times)?, max(times)?))
+    }
 }
 
-fn segment_name(partition: PartitionId, first: Key, root: Digest) -> Result<String, String> {
+fn union<T: Ord>(one: Option<(T, T)>, other: Option<(T, T)>) -> Option<(T, T)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+        (one, other) => one.or(other),
+    }
+}
+
+fn segment_name(partition: PartitionId, first: Key, root: Digest) -> String {
     let hlc = first.hlc.0;
     let time: DateTime<Utc> = DateTime::from_timestamp_nanos(hlc);
     let (date, hour) = (time.format("%Y-%m-%d"), time.format("%H"));
-    Ok(format!(
-        "data/date={date}/hour={hour}/p{partition}-{hlc:020}-{root}.parquet"
-    ))
-}
-
-pub(super) fn offset_range(slices: &[RecordBatch]) -> (Offset, Offset) {
-    let all = || {
-        slices
-            .iter()
-            .flat_map(|slice| offsets(slice).iter().copied())
-    };
-    (
-        Offset(all().min().unwrap_or(0)),
-        Offset(all().max().unwrap_or(0)),
-    )
-}
-
-fn event_time_range(schema: &StreamSchema, slices: &[RecordBatch]) -> Option<(i64, i64)> {
-    let name = &schema.columns()[schema.event_time()?].name;
-    let columns = slices.iter().filter_map(|slice| slice.column_by_name(name));
-    let bounds = columns.filter_map(|column| {
-        let times = column.as_primitive_opt::<TimestampNanosecondType>()?;
-        Some((min(times)?, max(times)?))
-    });
-    bounds.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
-}
-
-fn write(schema: &SchemaRef, slices: &[RecordBatch]) -> Result<Vec<u8>, ParquetError> {
-    let properties = properties(schema)?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties))?;
-    for slice in slices {
-        writer.write(slice)?;
-    }
-    writer.into_inner()
+    format!("data/date={date}/hour={hour}/p{partition}-{hlc:020}-{root}.parquet")
 }
 
 /// Everything that decides a file's bytes besides its rows.

@@ -196,6 +196,7 @@ async fn windows_stay_right_while_rows_come_in_and_are_sealed() {
         share: 0,
         shares: 1,
         nonce: "w".into(),
+        grace: Duration::from_secs(3600),
     };
     let worker = Worker::start(settings, rig.log(), rig.lake.clone(), rig.control.clone());
     let mut rng = SmallRng::seed_from_u64(40);

@@ -35,6 +35,7 @@ pub(crate) async fn try_forgery(world: &Arc<World>, control: &ControlTopic, def:
         share: 0,
         shares: 1,
         nonce: "honest".into(),
+        grace: Duration::from_secs(3600),
     };
     let worker = Worker::start(settings, Arc::clone(&log), lake.clone(), control.clone());
     while !followed(world, &worker, def).await {

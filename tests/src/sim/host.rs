@@ -225,6 +225,7 @@ impl Boot {
                     share,
                     shares,
                     nonce: self.nonce,
+                    grace: self.world.plan.grace,
                 };
                 Service::Worker(Worker::start(settings, log, lake, control))
             }

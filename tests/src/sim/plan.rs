@@ -52,6 +52,10 @@ pub(crate) struct Plan {
     pub(crate) beat: Duration,
     pub(crate) linger: Duration,
     pub(crate) window_ns: i64,
+    /// Span of compaction, ns; 0 if there is none.
+    pub(crate) compaction_ns: i64,
+    /// How long replaced files stay.
+    pub(crate) grace: Duration,
     /// Length of the troubled part.
     pub(crate) troubled: Duration,
     /// Mean pause between two troubles.
@@ -103,6 +107,8 @@ impl Plan {
             beat: dice.millis(beat),
             linger: dice.millis(0..6),
             window_ns: dice.signed(1..5) * 500_000_000,
+            compaction_ns: dice.signed(0..4) * 1_000_000_000,
+            grace: dice.millis(2000..12_000),
             troubled: dice.millis(if long { 40_000..60_000 } else { 5000..14_000 }),
             trouble_ms: dice.number(300..1800),
             request_ms: dice.number(60..400),

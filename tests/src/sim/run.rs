@@ -35,7 +35,7 @@ pub(crate) async fn run(world: Arc<World>, recuts: bool) {
     let log: Arc<dyn Log> = Arc::new(world.broker.clone());
     let admin = ControlTopic::open(Arc::clone(&log), PREFIX).await;
     let admin = admin.expect("the broker itself has no faults");
-    let request = first_request(world.plan.partitions, world.plan.window_ns);
+    let request = first_request(&world.plan);
     admin
         .ensure_stream(&request)
         .await

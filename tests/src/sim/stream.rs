@@ -9,6 +9,8 @@ use tourbillon_core::control::{ColumnSpec, ControlView, StreamDef};
 use tourbillon_core::ids::StreamName;
 use tourbillon_log::control::StreamRequest;
 
+use super::plan::Plan;
+
 /// Prefix of all topics.
 pub(crate) const PREFIX: &str = "sim";
 
@@ -40,7 +42,7 @@ fn column(name: &str, ty: &str, nullable: bool) -> ColumnSpec {
 }
 
 /// The stream as it begins.
-pub(crate) fn first_request(partitions: u32, window_ns: i64) -> StreamRequest {
+pub(crate) fn first_request(plan: &Plan) -> StreamRequest {
     StreamRequest {
         name: STREAM.into(),
         columns: vec![
@@ -50,8 +52,10 @@ pub(crate) fn first_request(partitions: u32, window_ns: i64) -> StreamRequest {
         ],
         key: Some(vec!["symbol".into()]),
         event_time: None,
-        partitions: Some(partitions),
-        window_ns: Some(window_ns),
+        partitions: Some(plan.partitions),
+        window_ns: Some(plan.window_ns),
+        compaction_ns: Some(plan.compaction_ns),
+        ..StreamRequest::default()
     }
 }
 
