@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::{Offset, PartitionId};
-use tourbillon_core::manifest::{ChainTip, SegmentMeta};
+use tourbillon_core::manifest::{ChainTip, CommitBody, SegmentMeta};
 use tourbillon_core::replica::Replica;
 use tourbillon_core::sealer::{CommitPlan, Sealer};
 use tourbillon_lake::{
@@ -14,17 +14,24 @@ use tourbillon_lake::{
 };
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::follow::{Follower, as_record};
-use tourbillon_log::{Log, TopicPartition};
+use tourbillon_log::{Log, LogRange, TopicPartition};
 
 use crate::encode::encode;
 use crate::error::{Cause, WorkerError};
 
+mod past;
+
+pub use past::ByHash;
+
+/// Is told how far the work is: the offset reached, and the offset where the log ends.
+pub type Tell<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
+
 /// What verifying a partition found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionReport {
-    /// Commits made again and compared.
+    /// Commits made again and compared, or checked [by hash](Self::by_hash).
     pub commits: u64,
-    /// Segments made again and compared.
+    /// Segments made again and compared, or checked by hash.
     pub segments: u64,
     /// Rows in those segments.
     pub sealed_rows: u64,
@@ -36,6 +43,8 @@ pub struct PartitionReport {
     pub rejected_rows: u64,
     /// Whether the chain has every commit that the log asks for.
     pub complete: bool,
+    /// What could not be made again because the log does not hold its records any more.
+    pub by_hash: Option<ByHash>,
     /// What differs, one line each. Empty if all is well.
     pub differences: Vec<String>,
 }
@@ -57,25 +66,31 @@ pub struct Verifier {
 
 impl Verifier {
     /// Reads the partition's log to its present end and compares every commit on the way. Starts
-    /// at the log's first record, or at the first commit that needs nothing older.
+    /// at the log's first record, or at the first commit that needs nothing older; what lies before
+    /// that commit is checked by hash.
     pub async fn run(&self) -> Result<PartitionReport, WorkerError> {
+        self.run_telling(&|_, _| {}).await
+    }
+
+    /// The same, and tells how far it is.
+    pub async fn run_telling(&self, tell: Tell<'_>) -> Result<PartitionReport, WorkerError> {
         let topic = self.control.stream_topic(&self.def.name);
         let at = TopicPartition {
             topic,
             partition: self.partition,
         };
-        let range = self.log.range(&at).await;
-        let range = range.map_err(|e| self.failed("read the log's range", lost(&at, e)))?;
+        let range = self.range(&at).await?;
         let chain = Chain::new(&self.lake, &self.def.name, self.partition);
-        let (replica, mut sealer, mut tip) = self.begin(&chain, range.start).await?;
+        let mut report = PartitionReport::default();
+        let begin = self.begin(&at, &chain, range, &mut report, tell).await?;
+        let Some((replica, mut sealer, mut tip)) = begin else {
+            return Ok(report);
+        };
+        report.complete = true;
         let (stream, control) = (self.def.name.clone(), self.control.clone());
         let mut follower = Follower::start(&*self.log, at.clone(), replica, control, stream)
             .await
             .map_err(|e| self.failed("follow the log", e))?;
-        let mut report = PartitionReport {
-            complete: true,
-            ..PartitionReport::default()
-        };
         while follower.replica().position() < range.end {
             let records = follower
                 .read()
@@ -99,7 +114,12 @@ impl Verifier {
                     None => report.complete = false,
                 }
             }
+            tell(
+                follower.replica().position().0.min(range.end.0),
+                range.end.0,
+            );
         }
+        tell(range.end.0, range.end.0);
         if report.complete {
             self.check_end(&at, &chain, &tip, range.end, &mut report)
                 .await?;
@@ -111,34 +131,29 @@ impl Verifier {
         Ok(report)
     }
 
+    async fn range(&self, at: &TopicPartition) -> Result<LogRange, WorkerError> {
+        let range = self.log.range(at).await;
+        range.map_err(|e| self.failed("read the log's range", lost(at, e)))
+    }
+
     async fn begin(
         &self,
+        at: &TopicPartition,
         chain: &Chain,
-        log_start: Offset,
-    ) -> Result<(Replica, Sealer, ChainTip), WorkerError> {
+        log: LogRange,
+        report: &mut PartitionReport,
+        tell: Tell<'_>,
+    ) -> Result<Option<past::Begin>, WorkerError> {
+        if log.start > Offset(0) {
+            return self.past(at, chain, log, report, tell).await;
+        }
         let (stream, window_ns) = (self.def.name.clone(), self.def.window_ns);
-        if log_start == Offset(0) {
-            let sealer = Sealer::new(stream, self.partition, window_ns);
-            return Ok((Replica::new(self.def.rules), sealer, ChainTip::EMPTY));
-        }
-        let mut tip = ChainTip::EMPTY;
-        loop {
-            let link = chain.after_tip(&tip).await;
-            let link = link.map_err(|e| self.failed("read the commit chain", e))?;
-            let Some(link) = link else {
-                let cause = LakeError::Damaged {
-                    path: chain.folder().to_string(),
-                    reason: format!("no commit goes on from the log's first offset {log_start}"),
-                };
-                return Err(self.failed("find where to begin", cause));
-            };
-            tip = link.tip;
-            let body = &link.commit.body;
-            if body.scan_from >= log_start {
-                let sealer = Sealer::resume(stream, window_ns, body);
-                return Ok((Replica::resume(self.def.rules, body), sealer, tip));
-            }
-        }
+        let sealer = Sealer::new(stream, self.partition, window_ns);
+        Ok(Some((
+            Replica::new(self.def.rules),
+            sealer,
+            ChainTip::EMPTY,
+        )))
     }
 
     /// Compares one commit; none if the chain does not have it yet.
@@ -246,22 +261,17 @@ impl Verifier {
             .map_err(|e| self.failed("read the store", e))?
             .flatten();
         let Some(link) = next else { return Ok(()) };
-        let (path, sealed) = (chain.path(tip.next_seq), link.commit.body.next_offset);
+        let sealed = link.commit.body.next_offset;
         if sealed <= log_end {
+            let path = chain.path(tip.next_seq);
             let what = format!("commit {path} is not one that the log asks for");
             report.differences.push(what);
             return Ok(());
         }
         // records may have come since, and a worker may have sealed them
-        let range = self.log.range(at).await;
-        let now = range
-            .map_err(|e| self.failed("read the log's range", lost(at, e)))?
-            .end;
+        let now = self.range(at).await?.end;
         if sealed > now {
-            let what = format!(
-                "the log was truncated: commit {path} seals its records below offset {sealed} \
-                 and the log ends at {now}"
-            );
+            let what = truncated(chain, &link.commit.body, now);
             report.differences.push(what);
         }
         Ok(())
@@ -281,6 +291,15 @@ impl Verifier {
 fn lost(at: &TopicPartition, source: tourbillon_log::LogError) -> Cause {
     let (at, from) = (at.clone(), Offset(0));
     Cause::Follow(tourbillon_log::follow::FollowError::Read { at, from, source })
+}
+
+fn truncated(chain: &Chain, body: &CommitBody, log_end: Offset) -> String {
+    format!(
+        "the log was truncated: commit {} seals its records below offset {} and the log ends at \
+         {log_end}",
+        chain.path(body.seq),
+        body.next_offset,
+    )
 }
 
 /// Damage is a difference; a store that does not answer ends the verification.

@@ -1,5 +1,8 @@
 //! Verifying commits against the log.
 
+mod past;
+mod sweep;
+
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutOptions};
