@@ -64,3 +64,25 @@ async fn any_flipped_bit_of_any_object_is_reported() {
     );
     assert_eq!(bench.report().await.differences, [""; 0]);
 }
+
+/// Behind the newest commit stands none that holds the hash of its bytes.
+#[tokio::test(start_paused = true)]
+async fn a_flipped_bit_of_what_the_root_leaves_out_is_reported() {
+    let bench = Bench::new(52).await;
+    let links = bench.rig.links(0).await;
+    let newest = bench.rig.chain(0).path(links.len() as u64 - 1);
+    let text = String::from_utf8(links.last().unwrap().commit.encode().unwrap()).unwrap();
+    let at = |field: &str| text.find(field).unwrap() + field.len();
+    let letter = |from: usize| from + text[from..].find(|c: char| c.is_ascii_lowercase()).unwrap();
+    let spots = [
+        (at("\"nonce\":\""), 1),
+        // capital letters are hex digits too
+        (letter(at("\"prev_hash\":\"")), 1 << 5),
+        (letter(at("\"chain_root\":\"")), 1 << 5),
+    ];
+    for (at, bit) in spots {
+        bench.tamper(&newest, |bytes| bytes[at] ^= bit).await;
+        bench.expect_one(&newest).await;
+        bench.tamper(&newest, |bytes| bytes[at] ^= bit).await;
+    }
+}
