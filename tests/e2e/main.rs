@@ -16,4 +16,5 @@ mod demo;
 mod limits;
 mod load;
 mod replay;
+mod tamper;
 mod verify;

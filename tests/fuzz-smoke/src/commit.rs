@@ -12,7 +12,10 @@ use tourbillon_core::sealer::Sealer;
 pub fn run(data: &[u8]) {
     let _flipped = Commit::decode(data);
     let parsed: Result<Commit, _> = serde_json::from_slice(data);
-    let Some(commit) = parsed.ok().filter(|commit| commit.version == COMMIT_VERSION) else {
+    let Some(commit) = parsed
+        .ok()
+        .filter(|commit| commit.version == COMMIT_VERSION)
+    else {
         return;
     };
     let commit = commit.seal().expect("a commit that was read");
