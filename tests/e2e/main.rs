@@ -13,6 +13,7 @@ mod support;
 
 mod crash;
 mod demo;
+mod identity;
 mod limits;
 mod load;
 mod replay;
