@@ -8,7 +8,7 @@
 
 use crate::hlc::{Hlc, Key};
 use crate::ids::{Offset, PartitionId, StreamName};
-use crate::manifest::{ChainTip, CommitBody, CompactionBody, RejectsMeta, SegmentMeta};
+use crate::manifest::{Body, ChainTip, CommitBody, CompactionBody, Kept, RejectsMeta, SegmentMeta};
 
 /// Rows of a compacted file at most, unless a single segment has more.
 pub const MAX_FILE_ROWS: u64 = 4 << 20;
@@ -51,6 +51,19 @@ pub struct CompactionPlanner {
     rejects: Vec<(Offset, RejectsMeta)>,
 }
 
+impl CompactionPlan {
+    /// Whether a compaction says what is planned here, but for how its files are encoded.
+    pub fn is(&self, found: &CompactionBody) -> bool {
+        let said = CompactionBody {
+            files: Vec::new(),
+            ..found.clone()
+        };
+        let replaced = found.files.iter().map(|file| file.replaces);
+        let planned = self.groups.iter().map(|group| group.len() as u64);
+        said.essence() == self.body.clone().essence() && replaced.eq(planned)
+    }
+}
+
 impl CompactionPlanner {
     /// Starts before the first commit.
     pub fn new(stream: StreamName, partition: PartitionId, window_ns: i64, span_ns: i64) -> Self {
@@ -77,6 +90,23 @@ impl CompactionPlanner {
         planner.rejects_from = last.through.next_seq;
         planner.segments = last.segments;
         planner.rows = last.rows;
+        planner
+    }
+
+    /// Goes on after what retention let go; the commits come again from those that it kept.
+    pub fn resume_kept(
+        stream: StreamName,
+        partition: PartitionId,
+        window_ns: i64,
+        span_ns: i64,
+        kept: &Kept,
+    ) -> Self {
+        let mut planner = Self::new(stream, partition, window_ns, span_ns);
+        planner.next_seq = kept.compactions.next_seq;
+        planner.covered = Some(kept.gone_through);
+        planner.rejects_from = kept.through;
+        planner.segments = kept.segments;
+        planner.rows = kept.rows;
         planner
     }
 

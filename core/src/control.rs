@@ -104,6 +104,7 @@ mod tests {
         let def = StreamDef::create(&kept(1, DEFAULT_COMPACTION_NS, day)).unwrap();
         let next = def.evolve(&kept(2, DEFAULT_COMPACTION_NS, 0)).unwrap();
         assert_eq!((def.retention_ns, next.retention_ns), (day, 0));
+        assert_eq!(next.shortest_retention_ns, day);
         assert!(StreamDef::create(&kept(1, 0, day)).is_err());
         assert!(StreamDef::create(&kept(1, 1, 0)).is_err());
         assert_eq!(StreamDef::create(&kept(1, 0, 0)).unwrap().compaction_ns, 0);

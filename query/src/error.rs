@@ -89,6 +89,18 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
+    /// A file was compacted or let go after the answer was planned.
+    #[error("{0} has been replaced since this answer was planned: ask again")]
+    Moved(String),
+    /// The window begins before what is left.
+    #[error(
+        "rows before {} are past the stream's retention: begin there, or leave `start` out",
+        format_time_ns(*from)
+    )]
+    Gone {
+        /// The first stamp that is left, HLC.
+        from: i64,
+    },
     /// The store.
     #[error("cannot read a segment")]
     Lake(#[from] LakeError),
@@ -116,8 +128,11 @@ impl QueryError {
             | Self::Filter(_)
             | Self::UnknownStream(_)
             | Self::UnknownWriter(_)
-            | Self::Format(_) => ErrorKind::Invalid,
-            Self::Incomplete { .. } | Self::CatchingUp { .. } => ErrorKind::Unavailable,
+            | Self::Format(_)
+            | Self::Gone { .. } => ErrorKind::Invalid,
+            Self::Incomplete { .. } | Self::CatchingUp { .. } | Self::Moved(_) => {
+                ErrorKind::Unavailable
+            }
             Self::Stopped { .. } => ErrorKind::Data,
             Self::Lake(error) => error.kind(),
             Self::Log(error) => error.kind(),
@@ -130,6 +145,7 @@ impl QueryError {
         match self {
             Self::UnknownStream(_) | Self::UnknownWriter(_) => 404,
             Self::Format(_) => 406,
+            Self::Gone { .. } => 410,
             _ => self.kind().http_status(),
         }
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::Offset;
-use tourbillon_core::manifest::ChainTip;
+use tourbillon_core::manifest::{Boundary, ChainTip, CompactionBody};
 use tourbillon_core::replica::Replica;
 use tourbillon_lake::{Chain, Lake, LakeError};
 use tourbillon_log::control::ControlTopic;
@@ -25,6 +25,10 @@ use crate::partition::{Partition, State};
 
 /// How often the commit chain is looked at: several times in a window, at least and at most.
 const CHAIN_POLL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(250));
+
+/// Compactions and boundaries are looked for once in so many looks at the commit chain: what they
+/// replace stays for the grace.
+const FILE_POLLS: u32 = 8;
 
 /// Pause before a partition that lost the log or the store starts again.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
@@ -40,6 +44,21 @@ pub(crate) struct PartitionTask {
     /// Rung whenever a watermark has moved.
     pub(crate) bell: watch::Sender<()>,
     pub(crate) stop: CancellationToken,
+}
+
+/// The chains of a partition.
+struct Chains {
+    commits: Chain,
+    compactions: Chain<CompactionBody>,
+    boundaries: Chain<Boundary>,
+}
+
+/// How far each was read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tips {
+    commits: ChainTip,
+    compactions: ChainTip,
+    boundaries: ChainTip,
 }
 
 enum Failure {
@@ -86,8 +105,7 @@ impl PartitionTask {
     /// Returns only when told to stop, or with what went wrong.
     async fn follow(&self) -> Result<(), Failure> {
         let partition = &self.partition;
-        let chain = Chain::new(&self.lake, &self.def.name, partition.number);
-        let (replica, tip) = self.load(&chain).await.map_err(Failure::Lake)?;
+        let (replica, tips) = self.load().await.map_err(Failure::Lake)?;
         let (at, control) = (partition.at.clone(), self.control.clone());
         let end = self.log.range(&at).await.map_err(Failure::Log)?.end;
         let follower = Follower::start(&*self.log, at, replica, control, self.def.name.clone())
@@ -99,35 +117,70 @@ impl PartitionTask {
         let ended = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Ok(()),
-            ended = self.follow_chain(&chain, tip) => ended,
+            ended = self.follow_chains(tips) => ended,
             ended = self.follow_log(follower, end) => ended,
         };
         ended.map(|never| match never {})
     }
 
-    /// Reads the whole chain; readers see its segments from then on.
-    async fn load(&self, chain: &Chain) -> Result<(Replica, ChainTip), LakeError> {
-        let (mut state, mut newest) = (State::default(), None);
-        let mut links = chain.links();
-        while let Some(link) = links.try_next().await? {
+    /// Reads what retention has left: the compactions, then the commits that they do not cover.
+    /// Readers see their files from then on.
+    async fn load(&self) -> Result<(Replica, Tips), LakeError> {
+        let mut state = State::default();
+        let chains = self.chains();
+        let mut tips = Tips::default();
+        if let Some(boundary) = chains.boundaries.newest().await? {
+            tips.boundaries = boundary.tip;
+            if let Some(kept) = boundary.commit.body.kept {
+                (tips.commits, tips.compactions) = (kept.commits, kept.compactions);
+                state.let_go(kept);
+            }
+        }
+        let mut compactions = chains.compactions.links_after(tips.compactions);
+        while let Some(link) = compactions.try_next().await? {
+            state.compacted(&link.commit.body);
+            tips.compactions = link.tip;
+            tips.commits = link.commit.body.scan_from;
+        }
+        let mut newest = None;
+        let mut commits = chains.commits.links_after(tips.commits);
+        while let Some(link) = commits.try_next().await? {
             state.committed(&link.commit);
             newest = Some(link);
         }
         self.partition.begin(state);
         let rules = self.def.rules;
-        Ok(match newest {
-            None => (Replica::new(rules), ChainTip::EMPTY),
-            Some(link) => (Replica::resume(rules, &link.commit.body), link.tip),
-        })
+        let replica = match &newest {
+            None => Replica::new(rules),
+            Some(link) => Replica::resume(rules, &link.commit.body),
+        };
+        tips.commits = newest.map_or(tips.commits, |link| link.tip);
+        Ok((replica, tips))
     }
 
-    async fn follow_chain(&self, chain: &Chain, mut tip: ChainTip) -> Result<Infallible, Failure> {
+    fn chains(&self) -> Chains {
+        let (lake, name, number) = (&self.lake, &self.def.name, self.partition.number);
+        Chains {
+            commits: Chain::new(lake, name, number),
+            compactions: Chain::compactions(lake, name, number),
+            boundaries: Chain::boundaries(lake, name, number),
+        }
+    }
+
+    async fn follow_chains(&self, mut tips: Tips) -> Result<Infallible, Failure> {
+        let chains = self.chains();
         let mut polls = interval(chain_poll(self.def.window_ns));
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut away = false;
+        let (mut away, mut polled) = (false, 0u32);
         loop {
-            polls.tick().await;
-            match self.take_commits(chain, &mut tip).await {
+            let missed = tokio::select! {
+                biased;
+                () = self.partition.moved.notified() => true,
+                _ = polls.tick() => false,
+            };
+            polled = polled.wrapping_add(1);
+            let all = missed || polled.is_multiple_of(FILE_POLLS);
+            match self.take_links(&chains, &mut tips, all).await {
                 Ok(()) => away = false,
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     if !away {
@@ -140,10 +193,32 @@ impl PartitionTask {
         }
     }
 
-    async fn take_commits(&self, chain: &Chain, tip: &mut ChainTip) -> Result<(), LakeError> {
-        while let Some(link) = chain.after_tip(tip).await? {
+    /// Takes new commits and, if `all`, new compactions and boundaries.
+    async fn take_links(
+        &self,
+        chains: &Chains,
+        tips: &mut Tips,
+        all: bool,
+    ) -> Result<(), LakeError> {
+        while let Some(link) = chains.commits.after_tip(&tips.commits).await? {
             self.partition.committed(&link.commit);
-            *tip = link.tip;
+            tips.commits = link.tip;
+        }
+        if !all {
+            return Ok(());
+        }
+        while let Some(link) = chains.compactions.after_tip(&tips.compactions).await?
+            && link.commit.body.through.next_seq <= tips.commits.next_seq
+        {
+            self.partition.compacted(&link.commit.body);
+            tips.compactions = link.tip;
+        }
+        let boundary = chains.boundaries.newest_after(&tips.boundaries).await?;
+        if let Some(link) = boundary {
+            tips.boundaries = link.tip;
+            if let Some(kept) = link.commit.body.kept {
+                self.partition.let_go(kept);
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 pub mod encode;
 mod error;
+mod files;
 mod follow;
 pub mod http;
 mod order;

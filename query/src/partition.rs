@@ -6,16 +6,18 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::hlc::{Hlc, Key};
 use tourbillon_core::ids::{Offset, PartitionId, WriterId};
 use tourbillon_core::machine::Verdict;
-use tourbillon_core::manifest::{Commit, RowCounts, SegmentMeta};
+use tourbillon_core::manifest::{Commit, CompactionBody, Kept, RowCounts, SegmentMeta};
 use tourbillon_core::open_rows::RowRun;
 use tourbillon_core::replica::{Record, Replica};
 use tourbillon_log::TopicPartition;
 
 use crate::error::QueryError;
+use crate::files::{Files, overlapping};
 use crate::rejects::Rejects;
 use crate::tail::{self, Queue, Tail};
 
@@ -24,13 +26,15 @@ use crate::tail::{self, Queue, Tail};
 pub(crate) struct Partition {
     pub(crate) number: PartitionId,
     pub(crate) at: TopicPartition,
+    /// Rung by readers that miss a file.
+    pub(crate) moved: Arc<Notify>,
     state: Mutex<State>,
 }
 
 /// What is known of a partition.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    segments: Vec<Arc<SegmentMeta>>,
+    files: Files,
     sealed_key: Option<Key>,
     sealed_rows: u64,
     commits: u64,
@@ -62,12 +66,16 @@ pub(crate) struct Summary {
 /// Rows of a window in one partition, at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
+    /// The partition.
+    pub(crate) number: PartitionId,
     /// Segments that reach into the window, in key order.
     pub(crate) segments: Vec<Arc<SegmentMeta>>,
     /// Rows of the window that are in no segment, per writer, in key order.
     pub(crate) tails: Vec<Queue>,
     /// Rows at or above this offset are not part of the view.
     pub(crate) before: Offset,
+    /// Rung when a file is missed.
+    pub(crate) moved: Arc<Notify>,
 }
 
 impl View {
@@ -75,9 +83,11 @@ impl View {
     pub(crate) fn within(&self, window: &Range<Hlc>) -> Self {
         let tails = self.tails.iter().map(|queue| tail::cut(queue, window));
         Self {
+            number: self.number,
             segments: overlapping(&self.segments, window).to_vec(),
             tails: tails.filter(|queue| !queue.is_empty()).collect(),
             before: self.before,
+            moved: Arc::clone(&self.moved),
         }
     }
 
@@ -92,21 +102,12 @@ impl View {
     }
 }
 
-/// The segments, which follow one another, that reach into `window`.
-fn overlapping<'a>(
-    segments: &'a [Arc<SegmentMeta>],
-    window: &Range<Hlc>,
-) -> &'a [Arc<SegmentMeta>] {
-    let from = segments.partition_point(|s| s.last_key.hlc < window.start);
-    let to = segments.partition_point(|s| s.first_key.hlc < window.end);
-    &segments[from..to.max(from)]
-}
-
 impl Partition {
     pub(crate) fn new(number: PartitionId, at: TopicPartition) -> Self {
         Self {
             number,
             at,
+            moved: Arc::default(),
             state: Mutex::default(),
         }
     }
@@ -119,7 +120,7 @@ impl Partition {
         let state = self.state();
         Summary {
             commits: state.commits,
-            segments: state.segments.len(),
+            segments: state.files.len(),
             sealed_rows: state.sealed_rows,
             tail_rows: state.tail.rows(),
             watermark: state.watermark,
@@ -167,7 +168,9 @@ impl Partition {
     pub(crate) fn view(&self, stream: &str, window: &Range<Hlc>) -> Result<View, QueryError> {
         let state = self.settled(stream)?;
         Ok(View {
-            segments: overlapping(&state.segments, window).to_vec(),
+            number: self.number,
+            segments: state.files.overlapping(window).to_vec(),
+            moved: Arc::clone(&self.moved),
             tails: state.tail.within(window),
             before: state.next_offset,
         })
@@ -203,13 +206,25 @@ impl Partition {
     pub(crate) fn committed(&self, commit: &Commit) {
         self.state().committed(commit);
     }
+
+    pub(crate) fn compacted(&self, compaction: &CompactionBody) {
+        self.state().compacted(compaction);
+    }
+
+    pub(crate) fn let_go(&self, kept: Kept) {
+        self.state().let_go(kept);
+    }
+
+    /// The stamp at or above which all rows are that retention has left.
+    pub(crate) fn kept_from(&self) -> Hlc {
+        self.state().files.kept().map_or(Hlc::MIN, |kept| kept.from)
+    }
 }
 
 impl State {
     pub(crate) fn committed(&mut self, commit: &Commit) {
         let body = &commit.body;
-        self.segments
-            .extend(body.segments.iter().cloned().map(Arc::new));
+        self.files.committed(body);
         self.rejects.committed(body);
         self.sealed_key = body.sealed_key;
         self.sealed_rows = body.sealed_rows;
@@ -217,6 +232,15 @@ impl State {
         if let Some(sealed) = body.sealed_key.filter(|_| !broken(Rule::TailLeaves)) {
             self.tail.drop_through(sealed);
         }
+    }
+
+    pub(crate) fn compacted(&mut self, compaction: &CompactionBody) {
+        self.files.compacted(compaction);
+        self.rejects.compacted(compaction);
+    }
+
+    pub(crate) fn let_go(&mut self, kept: Kept) {
+        self.files.let_go(kept);
     }
 }
 

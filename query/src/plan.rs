@@ -12,11 +12,13 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::sync::Notify;
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::StreamName;
+use tourbillon_core::ids::{PartitionId, StreamName};
+use tourbillon_core::manifest::SegmentMeta;
 use tourbillon_core::merge::{Merge, MergeStep};
 use tourbillon_core::open_rows::RowRun;
-use tourbillon_lake::{Lake, SegmentRead};
+use tourbillon_lake::{Chain, Lake, LakeError, SegmentRead};
 
 use crate::error::QueryError;
 use crate::partition::View;
@@ -61,17 +63,46 @@ impl Plan {
             return inputs;
         }
         let (plan, window, before) = (Arc::clone(self), window.clone(), view.before);
+        let moved = view.moved;
         let files = stream::iter(view.segments).then(move |segment| {
-            let plan = Arc::clone(&plan);
+            let (plan, moved) = (Arc::clone(&plan), Arc::clone(&moved));
             let read = SegmentRead {
                 hlc: window.clone(),
                 before: Some(before),
                 ..plan.read.clone()
             };
-            async move { plan.lake.read_segment(&plan.stream, &segment, read).await }
+            async move {
+                let rows = plan.lake.read_segment(&plan.stream, &segment, read).await;
+                match rows {
+                    Ok(rows) => Ok(rows.map_err(QueryError::from)),
+                    Err(error) => Err(plan.missed(view.number, &segment, error, &moved).await),
+                }
+            }
         });
-        inputs.push(files.try_flatten().map_err(QueryError::from).boxed());
+        inputs.push(files.try_flatten().boxed());
         inputs
+    }
+
+    /// A file that is absent has been replaced while nobody here noticed, or lost.
+    async fn missed(
+        &self,
+        partition: PartitionId,
+        file: &SegmentMeta,
+        error: LakeError,
+        moved: &Notify,
+    ) -> QueryError {
+        if !error.is_absent() {
+            return error.into();
+        }
+        moved.notify_one();
+        let chain = Chain::compactions(&self.lake, &self.stream, partition);
+        let newest = chain.newest().await.ok().flatten();
+        let replaced = newest.is_some_and(|link| file.last_key <= link.commit.body.last_key);
+        if replaced {
+            QueryError::Moved(file.name.clone())
+        } else {
+            error.into()
+        }
     }
 
     /// The rows of a tail that pass, some thousand at a time.

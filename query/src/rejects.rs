@@ -7,7 +7,7 @@ use tourbillon_core::control::StreamDef;
 use tourbillon_core::frame::{FrameHeader, FrameKind};
 use tourbillon_core::ids::Offset;
 use tourbillon_core::machine::{Reason, Verdict};
-use tourbillon_core::manifest::{CommitBody, RejectsMeta};
+use tourbillon_core::manifest::{CommitBody, CompactionBody, RejectsMeta};
 use tourbillon_core::replica::Record;
 use tourbillon_core::sealer::RejectedFrame;
 use tourbillon_core::time::format_time_ns;
@@ -105,11 +105,25 @@ impl Rejects {
     /// A commit holds what was refused before it.
     pub(crate) fn committed(&mut self, body: &CommitBody) {
         if let Some(meta) = &body.rejects {
-            self.sidecars.push((body.next_offset, meta.clone()));
+            self.add(body.next_offset, meta);
         }
         let held = |rejected: &Rejected| rejected.offset < body.next_offset;
         while self.recent.front().is_some_and(held) {
             self.recent.pop_front();
+        }
+    }
+
+    /// A compaction names the sidecars of the commits that it looked at.
+    pub(crate) fn compacted(&mut self, compaction: &CompactionBody) {
+        for (end, meta) in &compaction.rejects {
+            self.add(*end, meta);
+        }
+    }
+
+    /// Adds a sidecar, unless it is there already.
+    fn add(&mut self, end: Offset, meta: &RejectsMeta) {
+        if self.sidecars.last().is_none_or(|(last, _)| *last < end) {
+            self.sidecars.push((end, meta.clone()));
         }
     }
 

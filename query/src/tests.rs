@@ -8,6 +8,8 @@ mod reading;
 mod rejects;
 mod waiting;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};

@@ -54,7 +54,7 @@ impl QueryService {
     ) -> Result<Window, QueryError> {
         let keys = KeyPredicate::new(def.schema(), &params.keys)?;
         let wait = Duration::from_nanos(u64::try_from(params.wait_ns).unwrap_or(0));
-        let (range, complete_through) = self.range(def, params, wait).await?;
+        let (mut range, complete_through) = self.range(def, params, wait).await?;
         let complete = range.end.0 <= complete_through.0.saturating_add(1);
         let is_final = complete || broken(Rule::FinalThroughT);
         let mut partitions = self.partitions(def)?;
@@ -64,6 +64,8 @@ impl QueryService {
                 return Err(wrong("partition", "the stream has no such partition"));
             }
         }
+        let kept_from = partitions.iter().map(|p| p.kept_from()).max();
+        range = left(range, kept_from.unwrap_or(Hlc::MIN))?;
         let views = partitions.iter().map(|p| p.view(def.name.as_str(), &range));
         let views: Vec<View> = views.collect::<Result<_, _>>()?;
         let snapshot = partitions
@@ -131,6 +133,17 @@ impl QueryService {
         };
         Ok((start.min(end)..end, complete))
     }
+}
+
+/// The part of a window that retention has left. Without a start it begins where rows are left.
+fn left(range: Range<Hlc>, kept_from: Hlc) -> Result<Range<Hlc>, QueryError> {
+    if range.start == Hlc::MIN {
+        return Ok(kept_from.min(range.end)..range.end);
+    }
+    if range.start < kept_from {
+        return Err(QueryError::Gone { from: kept_from.0 });
+    }
+    Ok(range)
 }
 
 /// System columns, then what the answer or the filters need.

@@ -206,7 +206,7 @@ async fn a_damaged_chain_halts_its_partition_only() {
     let bytes = rig.chain(0).get(newest as u64).await.unwrap().unwrap();
     let mut commit = bytes.commit;
     commit.body.sealed_rows += 1;
-    let altered = commit.encode().unwrap();
+    let altered = commit.seal().unwrap().encode().unwrap();
     store
         .put_opts(&path, altered.into(), Default::default())
         .await

@@ -27,7 +27,7 @@ use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::PartitionId;
 use tourbillon_core::manifest::{Boundary, ChainTip, Commit, CompactionBody, SegmentMeta};
 use tourbillon_core::replica::Codecs;
-use tourbillon_lake::{Appended, Chain, Lake, LakeError, Link, same_content};
+use tourbillon_lake::{Appended, Chain, Lake, LakeError, Link};
 use tourbillon_log::TopicPartition;
 use tourbillon_log::control::ControlTopic;
 
@@ -245,14 +245,7 @@ impl Upkeep {
         plan: &CompactionPlan,
         link: &Link<CompactionBody>,
     ) -> Result<(), WorkerError> {
-        let found = &link.commit.body;
-        let said = CompactionBody {
-            files: Vec::new(),
-            ..found.clone()
-        };
-        let replaced = found.files.iter().map(|file| file.replaces);
-        let planned = plan.groups.iter().map(|group| group.len() as u64);
-        if same_content(&said, &plan.body) && replaced.eq(planned) {
+        if plan.is(&link.commit.body) {
             return Ok(());
         }
         let path = self.compactions().path(plan.body.seq).to_string();

@@ -2,29 +2,40 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
+use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, PartitionId};
-use tourbillon_core::manifest::{ChainTip, SegmentMeta};
+use tourbillon_core::manifest::{Body, ChainTip, CommitBody, SegmentMeta};
 use tourbillon_core::replica::Replica;
 use tourbillon_core::sealer::{CommitPlan, Sealer};
 use tourbillon_lake::{
-    Chain, EncodedSegment, Lake, LakeError, encode_rejects, off_thread, same_content,
+    Chain, EncodedSegment, Lake, LakeError, Link, encode_rejects, off_thread, same_content,
     verify_segment,
 };
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::follow::{Follower, as_record};
-use tourbillon_log::{Log, TopicPartition};
+use tourbillon_log::{Log, LogRange, TopicPartition};
 
 use crate::encode::encode;
 use crate::error::{Cause, WorkerError};
 
+mod compacted;
+mod past;
+
+use compacted::Compactions;
+pub use past::ByHash;
+
+/// Is told how far the work is: the offset reached, and the offset where the log ends.
+pub type Tell<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
+
 /// What verifying a partition found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionReport {
-    /// Commits made again and compared.
+    /// Commits made again and compared, or checked [by hash](Self::by_hash).
     pub commits: u64,
-    /// Segments made again and compared.
+    /// Segments made again and compared, or checked by hash.
     pub segments: u64,
     /// Rows in those segments.
     pub sealed_rows: u64,
@@ -36,6 +47,16 @@ pub struct PartitionReport {
     pub rejected_rows: u64,
     /// Whether the chain has every commit that the log asks for.
     pub complete: bool,
+    /// What could not be made again because the log does not hold its records any more.
+    pub by_hash: Option<ByHash>,
+    /// Compactions planned again and proven.
+    pub compactions: u64,
+    /// Files in them.
+    pub compacted_files: u64,
+    /// Rows that retention let go, and that nobody can check any more.
+    pub gone_rows: u64,
+    /// Watermark of the newest commit.
+    pub watermark: Hlc,
     /// What differs, one line each. Empty if all is well.
     pub differences: Vec<String>,
 }
@@ -57,25 +78,34 @@ pub struct Verifier {
 
 impl Verifier {
     /// Reads the partition's log to its present end and compares every commit on the way. Starts
-    /// at the log's first record, or at the first commit that needs nothing older.
+    /// at the log's first record, or at the first commit that needs nothing older; what lies before
+    /// that commit is checked by hash.
     pub async fn run(&self) -> Result<PartitionReport, WorkerError> {
+        self.run_telling(&|_, _| {}).await
+    }
+
+    /// The same, and tells how far it is.
+    pub async fn run_telling(&self, tell: Tell<'_>) -> Result<PartitionReport, WorkerError> {
         let topic = self.control.stream_topic(&self.def.name);
         let at = TopicPartition {
             topic,
             partition: self.partition,
         };
-        let range = self.log.range(&at).await;
-        let range = range.map_err(|e| self.failed("read the log's range", lost(&at, e)))?;
+        let range = self.range(&at).await?;
         let chain = Chain::new(&self.lake, &self.def.name, self.partition);
-        let (replica, mut sealer, mut tip) = self.begin(&chain, range.start).await?;
+        let mut report = PartitionReport::default();
+        let mut compactions = self.compactions(&mut report).await?;
+        let begin = self
+            .begin(&at, &chain, range, &mut compactions, &mut report, tell)
+            .await?;
+        let Some((replica, mut sealer, mut tip)) = begin else {
+            return Ok(report);
+        };
+        report.complete = true;
         let (stream, control) = (self.def.name.clone(), self.control.clone());
         let mut follower = Follower::start(&*self.log, at.clone(), replica, control, stream)
             .await
             .map_err(|e| self.failed("follow the log", e))?;
-        let mut report = PartitionReport {
-            complete: true,
-            ..PartitionReport::default()
-        };
         while follower.replica().position() < range.end {
             let records = follower
                 .read()
@@ -94,16 +124,28 @@ impl Verifier {
                 let Some(plan) = plan.filter(|_| report.complete) else {
                     continue;
                 };
-                match self.compare(def, plan, &chain, &tip, &mut report).await? {
-                    Some(next) => tip = next,
-                    None => report.complete = false,
-                }
+                let compared = self.compare(def, plan, &chain, &tip, &compactions, &mut report);
+                let Some(found) = compared.await? else {
+                    report.complete = false;
+                    continue;
+                };
+                let (tips, body) = ((tip, found.tip), &found.commit.body);
+                self.check_compactions(&mut compactions, body, tips, &mut report)
+                    .await?;
+                tip = found.tip;
             }
+            tell(
+                follower.replica().position().0.min(range.end.0),
+                range.end.0,
+            );
         }
+        tell(range.end.0, range.end.0);
         if report.complete {
             self.check_end(&at, &chain, &tip, range.end, &mut report)
                 .await?;
         }
+        self.check_compactions_end(&compactions, &mut report)
+            .await?;
         let counts = follower.replica().machine().counts();
         report.open_rows = sealer.open_rows();
         report.duplicate_rows = counts.duplicate;
@@ -111,34 +153,30 @@ impl Verifier {
         Ok(report)
     }
 
+    async fn range(&self, at: &TopicPartition) -> Result<LogRange, WorkerError> {
+        let range = self.log.range(at).await;
+        range.map_err(|e| self.failed("read the log's range", lost(at, e)))
+    }
+
     async fn begin(
         &self,
+        at: &TopicPartition,
         chain: &Chain,
-        log_start: Offset,
-    ) -> Result<(Replica, Sealer, ChainTip), WorkerError> {
+        log: LogRange,
+        compactions: &mut Compactions,
+        report: &mut PartitionReport,
+        tell: Tell<'_>,
+    ) -> Result<Option<past::Begin>, WorkerError> {
+        if log.start > Offset(0) || compactions.kept.is_some() {
+            return self.past(at, chain, log, compactions, report, tell).await;
+        }
         let (stream, window_ns) = (self.def.name.clone(), self.def.window_ns);
-        if log_start == Offset(0) {
-            let sealer = Sealer::new(stream, self.partition, window_ns);
-            return Ok((Replica::new(self.def.rules), sealer, ChainTip::EMPTY));
-        }
-        let mut tip = ChainTip::EMPTY;
-        loop {
-            let link = chain.after_tip(&tip).await;
-            let link = link.map_err(|e| self.failed("read the commit chain", e))?;
-            let Some(link) = link else {
-                let cause = LakeError::Damaged {
-                    path: chain.folder().to_string(),
-                    reason: format!("no commit goes on from the log's first offset {log_start}"),
-                };
-                return Err(self.failed("find where to begin", cause));
-            };
-            tip = link.tip;
-            let body = &link.commit.body;
-            if body.scan_from >= log_start {
-                let sealer = Sealer::resume(stream, window_ns, body);
-                return Ok((Replica::resume(self.def.rules, body), sealer, tip));
-            }
-        }
+        let sealer = Sealer::new(stream, self.partition, window_ns);
+        Ok(Some((
+            Replica::new(self.def.rules),
+            sealer,
+            ChainTip::EMPTY,
+        )))
     }
 
     /// Compares one commit; none if the chain does not have it yet.
@@ -148,8 +186,9 @@ impl Verifier {
         plan: CommitPlan,
         chain: &Chain,
         tip: &ChainTip,
+        compactions: &Compactions,
         report: &mut PartitionReport,
-    ) -> Result<Option<ChainTip>, WorkerError> {
+    ) -> Result<Option<Link>, WorkerError> {
         let mut body = plan.body;
         let found = take(chain.after_tip(tip).await, report)
             .map_err(|e| self.failed("read the store", e))?;
@@ -164,7 +203,7 @@ impl Verifier {
             report.segments += 1;
             report.sealed_rows += made.meta.rows;
             let said = said.segments.get(i).filter(|s| s.name == made.meta.name);
-            self.check_segment(&made, said.unwrap_or(&made.meta), report)
+            self.check_segment(&made, said.unwrap_or(&made.meta), compactions, report)
                 .await?;
             body.segments.push(made.meta);
         }
@@ -180,7 +219,7 @@ impl Verifier {
             report.differences.push(what);
         }
         report.commits += 1;
-        Ok(Some(found.tip))
+        Ok(Some(found))
     }
 
     /// Compares a stored segment with the one made again. Another release may have encoded it: it
@@ -189,11 +228,10 @@ impl Verifier {
         &self,
         made: &EncodedSegment,
         said: &SegmentMeta,
+        compactions: &Compactions,
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
-        let stored = self.lake.get_segment(&self.def.name, &said.name).await;
-        let Some(stored) = take(stored, report).map_err(|e| self.failed("read the store", e))?
-        else {
+        let Some(stored) = self.stored(said, compactions, report).await? else {
             return Ok(());
         };
         if stored == made.bytes && *said == made.meta {
@@ -210,10 +248,29 @@ impl Verifier {
         Ok(())
     }
 
-    /// A commit that is absent while later ones are there was lost.
-    async fn check_gap(
+    /// The bytes of a segment. None if they are not there, which is a difference unless a compacted
+    /// file has taken its place.
+    async fn stored(
         &self,
-        chain: &Chain,
+        segment: &SegmentMeta,
+        compactions: &Compactions,
+        report: &mut PartitionReport,
+    ) -> Result<Option<Bytes>, WorkerError> {
+        let stored = self.lake.get_segment(&self.def.name, &segment.name).await;
+        if stored.as_ref().is_err_and(LakeError::is_absent) {
+            let replaced = take(compactions.replace(segment).await, report)
+                .map_err(|e| self.failed("read the compactions", e))?;
+            if replaced.unwrap_or(false) {
+                return Ok(None);
+            }
+        }
+        take(stored, report).map_err(|e| self.failed("read the store", e))
+    }
+
+    /// A commit that is absent while later ones are there was lost.
+    async fn check_gap<B: Body>(
+        &self,
+        chain: &Chain<B>,
         tip: &ChainTip,
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
@@ -226,7 +283,7 @@ impl Verifier {
             .is_ok_and(|found| found.is_none());
         if absent && newest.is_some_and(|newest| newest > tip.next_seq) {
             let path = chain.path(tip.next_seq);
-            let what = format!("commit {path} is absent and a later commit is there");
+            let what = format!("{path} is absent and a later one is there");
             report.differences.push(what);
         }
         Ok(())
@@ -246,22 +303,17 @@ impl Verifier {
             .map_err(|e| self.failed("read the store", e))?
             .flatten();
         let Some(link) = next else { return Ok(()) };
-        let (path, sealed) = (chain.path(tip.next_seq), link.commit.body.next_offset);
+        let sealed = link.commit.body.next_offset;
         if sealed <= log_end {
+            let path = chain.path(tip.next_seq);
             let what = format!("commit {path} is not one that the log asks for");
             report.differences.push(what);
             return Ok(());
         }
         // records may have come since, and a worker may have sealed them
-        let range = self.log.range(at).await;
-        let now = range
-            .map_err(|e| self.failed("read the log's range", lost(at, e)))?
-            .end;
+        let now = self.range(at).await?.end;
         if sealed > now {
-            let what = format!(
-                "the log was truncated: commit {path} seals its records below offset {sealed} \
-                 and the log ends at {now}"
-            );
+            let what = truncated(chain, &link.commit.body, now);
             report.differences.push(what);
         }
         Ok(())
@@ -281,6 +333,15 @@ impl Verifier {
 fn lost(at: &TopicPartition, source: tourbillon_log::LogError) -> Cause {
     let (at, from) = (at.clone(), Offset(0));
     Cause::Follow(tourbillon_log::follow::FollowError::Read { at, from, source })
+}
+
+fn truncated(chain: &Chain, body: &CommitBody, log_end: Offset) -> String {
+    format!(
+        "the log was truncated: commit {} seals its records below offset {} and the log ends at \
+         {log_end}",
+        chain.path(body.seq),
+        body.next_offset,
+    )
 }
 
 /// Damage is a difference; a store that does not answer ends the verification.

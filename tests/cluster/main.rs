@@ -13,6 +13,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod identity;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use tourbillon_core::time::format_time_ns;

@@ -13,7 +13,9 @@ mod support;
 
 mod crash;
 mod demo;
+mod identity;
 mod limits;
 mod load;
 mod replay;
+mod tamper;
 mod verify;

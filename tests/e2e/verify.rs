@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::support::{Service, counted, eventually, put, succeeds, text, tourbillon};
 
-fn segments(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn segments(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();

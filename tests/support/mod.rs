@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod cut;
+pub(crate) mod identity;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -299,6 +302,34 @@ pub(crate) fn assert_ordered(rows: &[Value]) {
         )
     };
     assert!(rows.windows(2).all(|pair| key(&pair[0]) < key(&pair[1])));
+}
+
+/// The stream of the real ticks, whose windows are short: many segments of few rows.
+pub(crate) const TICKS: &str = "ticks";
+
+/// Rows of the real trades.
+pub(crate) const REAL_ROWS: u64 = 78_638;
+
+/// Loads the real trades into [`TICKS`], cut into many requests, and waits until all are sealed.
+pub(crate) fn load_real_ticks(file: &Path, gateway: &str, query: &str) {
+    let column = |name: &str, ty: &str| serde_json::json!({"name": name, "type": ty, "nullable": name == "side"});
+    let stream = serde_json::json!({
+        "columns": [
+            column("venue", "string"), column("symbol", "string"), column("ts_event", "timestamp"),
+            column("side", "string"), column("price", "decimal(18,9)"), column("size", "decimal(18,9)"),
+            column("seq", "int64"),
+        ],
+        "key": ["venue", "symbol"], "event_time": "ts_event", "partitions": 4, "window": "100ms",
+    });
+    let url = format!("{gateway}/v1/streams/{TICKS}");
+    assert_eq!(put(&url, &stream).0, 200);
+    let file = file.to_str().expect("UTF-8");
+    let what = ["load", file, "--stream", TICKS, "--url", gateway];
+    let how = ["--batch-rows", "100", "--map", "ts_event=event_ms:ms"];
+    succeeds(&[&what[..], &how].concat());
+    eventually("all sealed", Duration::from_secs(60), || {
+        counted(query, TICKS, "sealed_rows") == REAL_ROWS
+    });
 }
 
 /// A file of the real ticks, or the reason why a test is skipped.

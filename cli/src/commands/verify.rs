@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::ids::PartitionId;
-use tourbillon_shard_worker::verify::{PartitionReport, Verifier};
+use tourbillon_shard_worker::verify::{ByHash, PartitionReport, Tell, Verifier};
 
 use crate::args::VerifyArgs;
 use crate::backbone::Backbone;
@@ -41,7 +41,15 @@ async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Ou
         let partitions =
             (0..def.partitions).filter(|p| args.partition.is_none_or(|only| only == *p));
         for partition in partitions {
-            let mut report = verify_partition(backbone, def, PartitionId(partition)).await?;
+            let bar = out::bar(0);
+            bar.set_message(format!("{} p{partition}", def.name));
+            let advance = |done, total| {
+                bar.set_length(total);
+                bar.set_position(done);
+            };
+            let report = verify_partition(backbone, def, PartitionId(partition), &advance).await;
+            bar.finish_and_clear();
+            let mut report = report?;
             if let Some(witness) = &witness {
                 let lies = witness.check(&backbone.lake, &def.name, PartitionId(partition));
                 report.differences.extend(lies.await?);
@@ -81,6 +89,7 @@ pub(crate) async fn verify_partition(
     backbone: &Backbone,
     def: &Arc<StreamDef>,
     partition: PartitionId,
+    tell: Tell<'_>,
 ) -> anyhow::Result<PartitionReport> {
     let verifier = Verifier {
         log: Arc::clone(&backbone.log),
@@ -89,7 +98,7 @@ pub(crate) async fn verify_partition(
         def: Arc::clone(def),
         partition,
     };
-    let report = verifier.run().await;
+    let report = verifier.run_telling(tell).await;
     report.with_context(|| format!("cannot verify {} partition {partition}", def.name))
 }
 
@@ -114,6 +123,16 @@ fn tell(def: &StreamDef, partition: u32, report: &PartitionReport) {
             "; the worker is behind the log"
         },
     ));
+    if let Some(ByHash {
+        below, segments, ..
+    }) = report.by_hash
+    {
+        out::line(&format!(
+            "  offsets below {below} are past the log's retention: {} segments checked by hash, \
+             rows root and chain only",
+            thousands(segments)
+        ));
+    }
     for difference in &report.differences {
         out::line(&format!("  {difference}"));
     }
@@ -130,6 +149,12 @@ fn as_json(reports: &[(String, u32, PartitionReport)]) -> serde_json::Value {
             "open_rows": report.open_rows,
             "duplicate_rows": report.duplicate_rows,
             "rejected_rows": report.rejected_rows,
+            "by_hash": report.by_hash.map(|past| json!({
+                "below_offset": past.below.0,
+                "commits": past.commits,
+                "segments": past.segments,
+                "rows": past.rows,
+            })),
             "complete": report.complete,
             "differences": report.differences,
         })

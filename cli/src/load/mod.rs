@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arrow::datatypes::{Schema, SchemaRef};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -142,17 +142,9 @@ struct Progress {
 
 impl Progress {
     fn new(total: u64) -> Self {
-        let target = match out::is_watched() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent}% {msg} eta {eta}") {
-            bar.set_style(style);
-        }
         let now = Instant::now();
         Self {
-            bar,
+            bar: out::bar(total),
             rows: 0,
             begun: now,
             told: now,

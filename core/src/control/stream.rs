@@ -72,6 +72,8 @@ pub struct StreamDef {
     pub compaction_ns: i64,
     /// Age, by the watermark, at which rows go, ns; 0 if they stay.
     pub retention_ns: i64,
+    /// The shortest retention that any version had, ns; 0 if none ever had one.
+    pub shortest_retention_ns: i64,
     /// Rules of its partition machines.
     pub rules: MachineRules,
 }
@@ -105,6 +107,7 @@ impl StreamDef {
             window_ns: spec.window_ns,
             compaction_ns: spec.compaction_ns,
             retention_ns: retention(spec)?,
+            shortest_retention_ns: spec.retention_ns,
             rules: MachineRules {
                 max_drift_ns: spec.max_drift_ns,
             },
@@ -147,6 +150,7 @@ impl StreamDef {
             window_ns: self.window_ns,
             compaction_ns: self.compaction_ns,
             retention_ns: retention(spec)?,
+            shortest_retention_ns: shortest(self.shortest_retention_ns, spec.retention_ns),
             rules,
         })
     }
@@ -218,6 +222,14 @@ impl Codecs for StreamDef {
     fn codec(&self, version: u32) -> Option<Arc<BodyCodec>> {
         let index = usize::try_from(version).ok()?.checked_sub(1)?;
         self.codecs.get(index).map(Arc::clone)
+    }
+}
+
+/// The shorter of two retentions, where 0 is none.
+fn shortest(one: i64, other: i64) -> i64 {
+    match (one, other) {
+        (0, only) | (only, 0) => only,
+        (one, other) => one.min(other),
     }
 }
 

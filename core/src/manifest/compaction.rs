@@ -61,6 +61,8 @@ pub struct Kept {
     pub segments: u64,
     /// Rows that went.
     pub rows: u64,
+    /// Commits below this number were looked at for sidecars.
+    pub through: u64,
     /// Before the first commit that is kept.
     pub commits: ChainTip,
     /// Before the first compaction that is kept.

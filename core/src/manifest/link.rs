@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::ids::PartitionId;
 
 /// Version of the commit format that this build writes and reads.
-pub const COMMIT_VERSION: u32 = 1;
+pub const COMMIT_VERSION: u32 = 2;
 
 /// A commit that cannot be read.
 #[derive(Debug, Error)]
@@ -31,6 +31,9 @@ pub enum ManifestError {
         /// The root it states.
         chain_root: Digest,
     },
+    /// Its bytes are not those that were written.
+    #[error("the commit's bytes are not those that its self_hash was made of")]
+    Flipped,
 }
 
 /// What the links of a chain say.
@@ -67,6 +70,9 @@ pub struct Commit<B = CommitBody> {
     pub prev_hash: Digest,
     /// Digest over the root before and this body's deterministic content.
     pub chain_root: Digest,
+    /// Digest over the bytes of this commit with zeros here. Behind the newest commit stands none
+    /// that holds the hash of its bytes, and the root leaves the nonce out.
+    pub self_hash: Digest,
     /// What it says.
     pub body: B,
 }
@@ -102,13 +108,22 @@ impl<B: Body> Commit<B> {
     /// Ties `body` to the chain at `tip`.
     pub fn link(body: B, tip: &ChainTip, nonce: String) -> Result<Self, ManifestError> {
         let chain_root = root_of(&body, tip.root)?;
-        Ok(Self {
+        let commit = Self {
             version: COMMIT_VERSION,
             nonce,
             prev_hash: tip.hash,
             chain_root,
+            self_hash: Digest::ZERO,
             body,
-        })
+        };
+        commit.seal()
+    }
+
+    /// This commit with the `self_hash` that its content asks for.
+    pub fn seal(mut self) -> Result<Self, ManifestError> {
+        self.self_hash = Digest::ZERO;
+        self.self_hash = Digest::of(&self.encode()?);
+        Ok(self)
     }
 
     /// The bytes of the commit object.
@@ -116,7 +131,7 @@ impl<B: Body> Commit<B> {
         serde_json::to_vec(self).map_err(ManifestError::Malformed)
     }
 
-    /// Reads a commit object; its format version is checked first.
+    /// Reads a commit object; its format version is checked first, its bytes to the last bit.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         struct Version {
@@ -127,7 +142,13 @@ impl<B: Body> Commit<B> {
         if found != COMMIT_VERSION {
             return Err(ManifestError::Version { found });
         }
-        serde_json::from_slice(bytes).map_err(ManifestError::Malformed)
+        let commit: Self = serde_json::from_slice(bytes).map_err(ManifestError::Malformed)?;
+        let commit = commit.seal()?;
+        // as bytes: JSON can say the same in others, like a digest in capital letters
+        if commit.encode()? != bytes {
+            return Err(ManifestError::Flipped);
+        }
+        Ok(commit)
     }
 
     /// Checks that this commit's content belongs after `prev_root`.
@@ -206,6 +227,20 @@ mod tests {
             altered.check_root(Digest::ZERO),
             Err(ManifestError::Altered { .. })
         ));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let commit = Commit::link(body(0), &ChainTip::EMPTY, "0123456789abcdef".into()).unwrap();
+        let sound = commit.encode().unwrap();
+        for at in 0..sound.len() {
+            for bit in 0..8 {
+                let mut bytes = sound.clone();
+                bytes[at] ^= 1 << bit;
+                let read = Commit::<CommitBody>::decode(&bytes);
+                assert!(read.is_err(), "byte {at} bit {bit}");
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tourbillon_core::clock::PhysicalClock;
+use tourbillon_core::ids::Offset;
 
 use super::{InFlight, Partition, Shared};
 use crate::{LogError, TopicPartition};
@@ -56,6 +57,29 @@ impl MemoryFaults {
     /// Fails if the partition does not exist.
     pub fn spare(&self, of: &TopicPartition, records: usize) -> Result<(), LogError> {
         self.plan(of, None, records)
+    }
+
+    /// Retention takes the records of a partition below `start`.
+    pub fn expire(&self, of: &TopicPartition, start: Offset) -> Result<(), LogError> {
+        self.0.with(of, |partition| {
+            let gone = start.0.saturating_sub(partition.range().start.0);
+            let gone = usize::try_from(gone).unwrap_or(usize::MAX);
+            let gone = gone.min(partition.records.len());
+            partition.records.drain(..gone);
+            Ok(())
+        })
+    }
+
+    /// The records of a partition from `end` on are lost, as no sound log would.
+    pub fn lose(&self, of: &TopicPartition, end: Offset) -> Result<(), LogError> {
+        self.0.with(of, |partition| {
+            let range = partition.range();
+            let end = end.clamp(range.start, range.end);
+            let kept = usize::try_from(end.0 - range.start.0).unwrap_or(usize::MAX);
+            partition.records.truncate(kept);
+            partition.end.send_replace(end);
+            Ok(())
+        })
     }
 
     fn plan(

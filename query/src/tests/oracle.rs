@@ -1,5 +1,7 @@
 //! Random windows over random histories, row for row.
 
+use std::time::Duration;
+
 use arrow::compute::concat_batches;
 use arrow::ipc::reader::StreamReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

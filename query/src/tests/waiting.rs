@@ -132,7 +132,7 @@ async fn new_streams_are_found_and_new_partitions_hold_t_back() {
             ty: "bool".into(),
             nullable: true,
         }],
-        ..Default::default()..StreamRequest::default()
+        ..Default::default()
     };
     rig.control.ensure_stream(&request).await.unwrap();
     let answer = bench.get("/v1/streams/other/window", "text/csv").await;

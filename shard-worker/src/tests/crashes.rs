@@ -36,6 +36,7 @@ fn job(rig: &Rig, nonce: &str) -> PartitionJob {
         lake: rig.lake.clone(),
         control: rig.control.clone(),
         nonce: nonce.into(),
+        grace: Duration::from_secs(3600),
         progress: Arc::new(Progress::new(&rig.at(0))),
     }
 }

@@ -1,5 +1,8 @@
 //! Verifying commits against the log.
 
+mod past;
+mod sweep;
+
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutOptions};
@@ -168,6 +171,7 @@ async fn an_altered_commit_is_reported() {
         let found = |link: &&Link| !link.commit.body.segments.is_empty();
         let mut commit = links.iter().rfind(found).unwrap().commit.clone();
         change(&mut commit);
+        let commit = commit.seal().unwrap();
         let path = Bench::path(&format!("commit/p0/{:020}", commit.body.seq));
         bench.put(&path, commit.encode().unwrap().into()).await;
         let report = bench.report().await;

@@ -86,6 +86,7 @@ impl Upkeep {
                 from: body.span.1,
                 segments: body.segments,
                 rows: body.rows,
+                through: body.through.next_seq,
                 commits: body.scan_from,
                 compactions: link.tip,
             });

@@ -48,7 +48,7 @@ async fn altered_commits_are_named() {
         let links = grown(&lake, 3).await;
         let mut altered = links[2].commit.clone();
         change(&mut altered);
-        overwrite(&lake, 2, altered.encode().unwrap()).await;
+        overwrite(&lake, 2, altered.seal().unwrap().encode().unwrap()).await;
         for complaint in complaints(&lake, &links[1].tip).await {
             let complaint = complaint.unwrap_or_else(|| panic!("case {case} goes unnoticed"));
             assert!(
@@ -65,7 +65,7 @@ async fn bytes_altered_without_a_trace_in_the_content_break_the_next_link() {
     let links = grown(&lake, 3).await;
     let mut altered = links[1].commit.clone();
     altered.nonce = "b".into();
-    overwrite(&lake, 1, altered.encode().unwrap()).await;
+    overwrite(&lake, 1, altered.seal().unwrap().encode().unwrap()).await;
     let [load, newest, _] = complaints(&lake, &links[1].tip).await;
     for complaint in [load, newest] {
         assert!(
