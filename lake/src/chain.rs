@@ -336,7 +336,7 @@ pub fn same_content<B: Body>(one: &B, other: &B) -> bool {
 }
 
 /// The number of the commit at `path`, if it is one.
-fn seq_of(path: &Path) -> Option<u64> {
+pub(crate) fn seq_of(path: &Path) -> Option<u64> {
     let name = path.filename()?;
     let digits = name.len() == SEQ_DIGITS && name.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| name.parse().ok())?

@@ -4,10 +4,11 @@
 //! reader may still be at it, before its objects go. Every step may be repeated.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use object_store::path::Path;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::{ChainTip, CompactionBody, Kept, SegmentMeta};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, seq_of};
 use crate::error::LakeError;
 use crate::store::{Lake, object_path};
 
@@ -63,8 +64,8 @@ impl Lake {
         Ok(())
     }
 
-    /// Removes everything that lies before what a boundary keeps: files and sidecars, then the
-    /// compactions that name them, then commits.
+    /// Removes everything that lies before what a boundary keeps: files, then the compactions that
+    /// name them, then commits and their sidecars.
     pub async fn clear_before(
         &self,
         stream: &StreamName,
@@ -80,8 +81,7 @@ impl Lake {
             };
             let body = &link.commit.body;
             let files = body.files.iter().map(|file| file.file.name.as_str());
-            let sidecars = body.rejects.iter().map(|(_, meta)| meta.name.as_str());
-            self.remove(stream, files.chain(sidecars)).await?;
+            self.remove(stream, files).await?;
             self.delete(&compactions.path(seq)).await?;
         }
         let commits = Chain::new(self, stream, partition);
@@ -89,11 +89,10 @@ impl Lake {
         let first = kept.commits.next_seq.saturating_sub(1);
         let old = commits.listed_below(first).await?;
         let gone = old.into_iter().map(|seq| commits.path(seq));
-        stream::iter(gone)
-            .map(|path| async move { self.delete(&path).await })
-            .buffer_unordered(PARALLEL_DELETES)
-            .try_collect()
-            .await
+        let sidecars = object_path(stream, &format!("rejects/p{partition}"));
+        let sidecars = self.list_after(&sidecars, None).await?.into_iter();
+        let old = |path: &Path| seq_of(path).is_some_and(|seq| seq < kept.commits.next_seq);
+        self.delete_all(sidecars.filter(old).chain(gone)).await
     }
 
     /// Removes boundaries that newer ones have made useless.
@@ -117,7 +116,11 @@ impl Lake {
         names: impl Iterator<Item = &str>,
     ) -> Result<(), LakeError> {
         let paths: Vec<_> = names.map(|name| object_path(stream, name)).collect();
-        stream::iter(paths)
+        self.delete_all(paths.into_iter()).await
+    }
+
+    async fn delete_all(&self, paths: impl Iterator<Item = Path>) -> Result<(), LakeError> {
+        stream::iter(paths.collect::<Vec<_>>())
             .map(|path| async move { self.delete(&path).await })
             .buffer_unordered(PARALLEL_DELETES)
             .try_collect()

@@ -32,6 +32,16 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn new(lake: Lake, partitions: u32) -> Self {
+        Self::keeping(lake, partitions, None, None).await
+    }
+
+    /// One whose stream has this span of compaction and this retention, ns.
+    pub(crate) async fn keeping(
+        lake: Lake,
+        partitions: u32,
+        compaction_ns: Option<i64>,
+        retention_ns: Option<i64>,
+    ) -> Self {
         // far ahead, so that no stamp lies too far above its append time
         let clock = Arc::new(ManualClock::new(EPOCH + 1_000_000_000_000_000));
         let log = MemoryLog::new(clock);
@@ -61,7 +71,8 @@ impl Rig {
             event_time: Some("ts".into()),
             partitions: Some(partitions),
             window_ns: Some(WINDOW),
-            ..StreamRequest::default()
+            compaction_ns,
+            retention_ns,
         };
         let def = control.ensure_stream(&request).await.unwrap();
         Self {

@@ -1,5 +1,6 @@
 //! The worker on a log in memory: what it commits, whatever happens to it on the way.
 
+mod compaction;
 mod crashes;
 mod proof;
 
@@ -42,6 +43,13 @@ impl Rig {
 
     pub(super) fn chain(&self, partition: u32) -> Chain {
         Chain::new(&self.lake, &self.def.name, PartitionId(partition))
+    }
+
+    /// The commits of partition 0 after `tip`.
+    pub(super) async fn links_kept(&self, tip: &tourbillon_core::manifest::ChainTip) -> Vec<Link> {
+        let chain = self.chain(0);
+        let links = chain.links_after(*tip);
+        futures::TryStreamExt::try_collect(links).await.unwrap()
     }
 
     pub(super) async fn links(&self, partition: u32) -> Vec<Link> {
