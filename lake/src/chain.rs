@@ -82,7 +82,28 @@ impl Chain<CompactionBody> {
     }
 }
 
+/// Listings of boundaries before giving up: each may name one that has just been cleared away.
+const MAX_LISTINGS: u32 = 5;
+
 impl Chain<Boundary> {
+    /// The newest boundary. Older ones are cleared away, so it need not tie to anything.
+    pub async fn standing(&self) -> Result<Option<Link<Boundary>>, LakeError> {
+        for _ in 0..MAX_LISTINGS {
+            let mut newest = match self.newest_listed(0).await? {
+                None => return self.after_tip(&ChainTip::EMPTY).await,
+                Some(seq) => self.get(seq).await?,
+            };
+            while let Some(link) = &newest {
+                match self.next_after(link).await? {
+                    Some(next) => newest = Some(next),
+                    None => return Ok(newest),
+                }
+            }
+        }
+        let path = self.folder().to_string();
+        Err(LakeError::Overtaken { path })
+    }
+
     /// What was cleared away of `partition` of `stream`.
     pub fn boundaries(lake: &Lake, stream: &StreamName, partition: PartitionId) -> Self {
         Self::of(lake, stream, partition)

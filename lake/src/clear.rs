@@ -38,7 +38,9 @@ impl Lake {
         partition: PartitionId,
         segments: &[SegmentMeta],
     ) -> Result<(), LakeError> {
-        let boundary = Chain::boundaries(self, stream, partition).newest().await?;
+        let boundary = Chain::boundaries(self, stream, partition)
+            .standing()
+            .await?;
         let Some(boundary) = boundary.map(|link| link.commit.body) else {
             return Ok(());
         };

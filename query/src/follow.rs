@@ -129,7 +129,7 @@ impl PartitionTask {
         let mut state = State::default();
         let chains = self.chains();
         let mut tips = Tips::default();
-        if let Some(boundary) = chains.boundaries.newest().await? {
+        if let Some(boundary) = chains.boundaries.standing().await? {
             tips.boundaries = boundary.tip;
             if let Some(kept) = boundary.commit.body.kept {
                 (tips.commits, tips.compactions) = (kept.commits, kept.compactions);
@@ -213,8 +213,8 @@ impl PartitionTask {
             self.partition.compacted(&link.commit.body);
             tips.compactions = link.tip;
         }
-        let boundary = chains.boundaries.newest_after(&tips.boundaries).await?;
-        if let Some(link) = boundary {
+        let boundary = chains.boundaries.standing().await?;
+        if let Some(link) = boundary.filter(|link| link.tip != tips.boundaries) {
             tips.boundaries = link.tip;
             if let Some(kept) = link.commit.body.kept {
                 self.partition.let_go(kept);

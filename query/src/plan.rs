@@ -73,10 +73,15 @@ impl Plan {
             };
             async move {
                 let rows = plan.lake.read_segment(&plan.stream, &segment, read).await;
-                match rows {
-                    Ok(rows) => Ok(rows.map_err(QueryError::from)),
-                    Err(error) => Err(plan.missed(view.number, &segment, error, &moved).await),
-                }
+                let rows = match rows {
+                    Ok(rows) => rows,
+                    Err(error) => stream::once(async { Err(error) }).boxed(),
+                };
+                Ok::<_, QueryError>(rows.or_else(move |error| {
+                    let (plan, moved) = (Arc::clone(&plan), Arc::clone(&moved));
+                    let segment = Arc::clone(&segment);
+                    async move { Err(plan.missed(view.number, &segment, error, &moved).await) }
+                }))
             }
         });
         inputs.push(files.try_flatten().boxed());

@@ -1,5 +1,6 @@
 //! The query service on a log in memory, asked over HTTP and compared with sorted rows.
 
+mod compaction;
 mod expected;
 mod formats;
 mod http;

@@ -137,7 +137,7 @@ impl QueryService {
 
 /// The part of a window that retention has left. Without a start it begins where rows are left.
 fn left(range: Range<Hlc>, kept_from: Hlc) -> Result<Range<Hlc>, QueryError> {
-    if range.start == Hlc::MIN {
+    if range.start <= Hlc::MIN {
         return Ok(kept_from.min(range.end)..range.end);
     }
     if range.start < kept_from {

@@ -183,7 +183,7 @@ impl PartitionJob {
     /// segments go again, and the partition begins where the others are.
     async fn outlive(&self, chain: &Chain, commit: &CommitBody) -> Result<(), WorkerError> {
         let boundaries = Chain::boundaries(&self.lake, &self.stream, self.partition);
-        let newest = boundaries.newest().await;
+        let newest = boundaries.standing().await;
         let newest = newest.map_err(|e| self.failed("read the boundary", e))?;
         let kept = newest.and_then(|link| link.commit.body.kept);
         if kept.is_none_or(|kept| kept.commits.next_seq <= commit.seq) {

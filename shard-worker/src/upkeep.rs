@@ -126,7 +126,7 @@ impl Upkeep {
     /// Goes on where the newest boundary says that everything is done.
     async fn begin(&self) -> Result<Upheld, WorkerError> {
         let newest = Chain::boundaries(&self.lake, &self.def.name, self.partition)
-            .newest()
+            .standing()
             .await
             .map_err(|e| self.failed("read the boundary", e))?;
         let (boundary, boundaries) = match newest {

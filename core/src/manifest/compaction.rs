@@ -55,7 +55,7 @@ pub struct CompactionBody {
 pub struct Kept {
     /// Rows at or below this key are gone or about to go.
     pub gone_through: Key,
-    /// Every row that is left lies at or above this stamp, the end of a span.
+    /// From this stamp on, everything is left.
     pub from: Hlc,
     /// Segments and rows that went.
     pub segments: u64,

@@ -74,7 +74,7 @@ impl Bench {
 
     async fn boundary(&self) -> Option<Boundary> {
         let chain = Chain::boundaries(&self.rig.lake, &self.rig.def.name, PartitionId(0));
-        chain.newest().await.unwrap().map(|link| link.commit.body)
+        chain.standing().await.unwrap().map(|link| link.commit.body)
     }
 
     async fn kept_compactions(&self) -> ChainTip {
@@ -294,11 +294,11 @@ async fn nobody_can_hide_rows_behind_a_boundary() {
     let chain = Chain::compactions(&bench.rig.lake, &bench.rig.def.name, PartitionId(0));
     let link = chain.get(1).await.unwrap().unwrap();
     let boundaries = Chain::boundaries(&bench.rig.lake, &bench.rig.def.name, PartitionId(0));
-    let newest = boundaries.newest().await.unwrap().unwrap();
+    let newest = boundaries.standing().await.unwrap().unwrap();
     let body = &compactions[1];
     let kept = tourbillon_core::manifest::Kept {
         gone_through: body.last_key,
-        from: body.span.1,
+        from: body.span.1.max(body.last_key.hlc.plus(1)),
         segments: body.segments,
         rows: body.rows,
         through: body.through.next_seq,

@@ -58,7 +58,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// What is left without the spans that end at or before `oldest_kept`; none if there is none.
+    /// What is left without the spans whose rows all lie below `oldest_kept`; none if there is none.
     /// The newest compaction whose segments are gone always stays.
     async fn past(
         &self,
@@ -78,12 +78,14 @@ impl Upkeep {
                 return Ok(past);
             };
             let body = &link.commit.body;
-            if body.span.1 > oldest_kept || body.seq + 1 >= upheld.boundary.swept {
+            // a segment may be longer than the span that it begins in
+            let from = body.span.1.max(body.last_key.hlc.plus(1));
+            if from > oldest_kept || body.seq + 1 >= upheld.boundary.swept {
                 return Ok(past);
             }
             past = Some(Kept {
                 gone_through: body.last_key,
-                from: body.span.1,
+                from,
                 segments: body.segments,
                 rows: body.rows,
                 through: body.through.next_seq,

@@ -51,7 +51,7 @@ impl Verifier {
     ) -> Result<Compactions, WorkerError> {
         let (lake, def) = (&self.lake, &self.def);
         let boundaries = Chain::boundaries(lake, &def.name, self.partition);
-        let boundary = take(boundaries.newest().await, report)
+        let boundary = take(boundaries.standing().await, report)
             .map_err(|e| self.failed("read the boundary", e))?
             .flatten();
         let kept = boundary.and_then(|link| link.commit.body.kept);

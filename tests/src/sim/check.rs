@@ -1,12 +1,16 @@
 //! The promises of PROTOCOL.md, 10, against the model, once a run has settled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::TryStreamExt;
+use tokio::time::sleep;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::error_chain;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, PartitionId};
-use tourbillon_lake::{Chain, verify_segment};
+use tourbillon_core::manifest::{ChainTip, Kept};
+use tourbillon_lake::{Chain, LakeError, verify_segment};
 use tourbillon_log::Log;
 use tourbillon_log::control::ControlTopic;
 use tourbillon_query::QueryService;
@@ -17,6 +21,9 @@ use super::reader::{Asked, ask};
 use super::replay::{Places, Replayed, replay_all};
 use super::stream::wrong_content;
 use super::world::World;
+
+/// Virtual time in which a reader notices what retention has let go.
+const NOTICE: Duration = Duration::from_secs(60);
 
 /// Checks one settled run.
 #[derive(Debug)]
@@ -35,9 +42,11 @@ impl Check<'_> {
         self.acknowledged(&places);
         self.content(&replayed);
         self.published(&places);
-        self.whole(&replayed, &places).await;
+        sleep(NOTICE).await;
+        let kept_from = self.kept_from().await;
+        self.whole(&replayed, &places, kept_from).await;
         for sample in self.world.model.samples() {
-            self.sample(&sample, &places).await;
+            self.sample(&sample, &places, kept_from).await;
         }
         for partition in (0..self.def.partitions).map(PartitionId) {
             self.chain(partition).await;
@@ -106,10 +115,11 @@ impl Check<'_> {
     }
 
     /// A reader that starts now sees exactly the accepted rows, in order.
-    async fn whole(&self, replayed: &[Replayed], places: &Places) {
+    async fn whole(&self, replayed: &[Replayed], places: &Places, kept_from: i64) {
         let through = replayed.iter().map(|replayed| replayed.watermark).min();
         let through = through.unwrap_or(Hlc::MIN);
-        let wanted = ordered(places, |_, row| row.hlc <= through.0);
+        let is_left = |row: &SeenRow| (kept_from..=through.0).contains(&row.hlc);
+        let wanted = ordered(places, |_, row| is_left(row));
         match ask(self.judge, window(0, through.0 + 1)).await {
             Ok(Some((sample, _))) => self.same("the whole stream", &sample.rows, &wanted),
             Ok(None) => self.world.violated("INV-ACK", "the stream is gone".into()),
@@ -138,7 +148,7 @@ impl Check<'_> {
     }
 
     /// What a reader was given then is what the log says of it, and what it is given now.
-    async fn sample(&self, sample: &Sample, places: &Places) {
+    async fn sample(&self, sample: &Sample, places: &Places, kept_from: i64) {
         let Sample { start, end, .. } = *sample;
         let held = |partition: PartitionId, row: &SeenRow| {
             let shown = sample
@@ -150,7 +160,7 @@ impl Check<'_> {
         };
         let what = format!("window [{start}, {end})");
         self.same(&what, &sample.rows, &ordered(places, held));
-        if !sample.is_final || self.world.dice.chance(0.7) {
+        if !sample.is_final || start < kept_from || self.world.dice.chance(0.7) {
             return;
         }
         match ask(self.judge, window(start, end)).await {
@@ -160,15 +170,53 @@ impl Check<'_> {
         }
     }
 
-    /// Every link ties and every segment's bytes have their hashes.
+    /// What retention has left of a partition.
+    async fn kept(&self, partition: PartitionId) -> Option<Kept> {
+        let lake = self.world.lake();
+        let boundaries = Chain::boundaries(&lake, &self.def.name, partition);
+        match boundaries.standing().await {
+            Ok(newest) => newest.and_then(|link| link.commit.body.kept),
+            Err(error) => {
+                self.world.violated("INV-CHAIN", error_chain(&error));
+                None
+            }
+        }
+    }
+
+    /// The stamp from which on every partition has all its rows.
+    async fn kept_from(&self) -> i64 {
+        let mut from = 0;
+        for partition in (0..self.def.partitions).map(PartitionId) {
+            from = from.max(self.kept(partition).await.map_or(0, |kept| kept.from.0));
+        }
+        from
+    }
+
+    /// Every link ties and every file that must be there has its hashes.
     async fn chain(&self, partition: PartitionId) {
         let lake = self.world.lake();
-        let links = match Chain::new(&lake, &self.def.name, partition).load().await {
+        let kept = self.kept(partition).await;
+        let tip = kept.as_ref().map_or(ChainTip::EMPTY, |kept| kept.commits);
+        let chain = Chain::new(&lake, &self.def.name, partition);
+        let links: Vec<_> = match chain.links_after(tip).try_collect().await {
             Ok(links) => links,
             Err(error) => return self.world.violated("INV-CHAIN", error_chain(&error)),
         };
+        let tip = kept
+            .as_ref()
+            .map_or(ChainTip::EMPTY, |kept| kept.compactions);
+        let compactions = Chain::compactions(&lake, &self.def.name, partition);
+        let newest = match compactions.newest_after(&tip).await {
+            Ok(newest) => newest.map(|link| link.commit.body.last_key),
+            Err(error) => return self.world.violated("INV-CHAIN", error_chain(&error)),
+        };
+        let replaced = newest.max(kept.map(|kept| kept.gone_through));
         for meta in links.iter().flat_map(|link| &link.commit.body.segments) {
             let stored = lake.get_segment(&self.def.name, &meta.name).await;
+            let absent = stored.as_ref().is_err_and(LakeError::is_absent);
+            if absent && Some(meta.last_key) <= replaced {
+                continue;
+            }
             let sound = stored.and_then(|bytes| verify_segment(&meta.name, &bytes, meta));
             if let Err(error) = sound {
                 return self.world.violated("INV-CHAIN", error_chain(&error));

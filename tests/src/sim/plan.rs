@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) window_ns: i64,
     /// Span of compaction, ns; 0 if there is none.
     pub(crate) compaction_ns: i64,
+    /// Age at which rows go, ns; 0 if they stay.
+    pub(crate) retention_ns: i64,
     /// How long replaced files stay.
     pub(crate) grace: Duration,
     /// Length of the troubled part.
@@ -90,6 +92,8 @@ impl Plan {
             slow_read: rate(0.03),
             lost_read: rate(0.002),
         };
+        let compaction_ns = dice.signed(0..4) * 1_000_000_000;
+        let lets_go = compaction_ns > 0 && dice.chance(0.3);
         let beat = if long { 400..800 } else { 60..300 };
         Self {
             partitions: u32::try_from(dice.number(1..4)).unwrap_or(1),
@@ -107,7 +111,8 @@ impl Plan {
             beat: dice.millis(beat),
             linger: dice.millis(0..6),
             window_ns: dice.signed(1..5) * 500_000_000,
-            compaction_ns: dice.signed(0..4) * 1_000_000_000,
+            compaction_ns,
+            retention_ns: i64::from(lets_go) * compaction_ns * dice.signed(1..5),
             grace: dice.millis(2000..12_000),
             troubled: dice.millis(if long { 40_000..60_000 } else { 5000..14_000 }),
             trouble_ms: dice.number(300..1800),

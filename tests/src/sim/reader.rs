@@ -141,6 +141,7 @@ impl Reader {
             }
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Err(QueryError::Gone { .. }) if self.world.plan.retention_ns > 0 => {}
             Err(error) => self.world.violated("INV-ORDER", error_chain(&error)),
         }
     }

@@ -55,6 +55,7 @@ pub(crate) fn first_request(plan: &Plan) -> StreamRequest {
         partitions: Some(plan.partitions),
         window_ns: Some(plan.window_ns),
         compaction_ns: Some(plan.compaction_ns),
+        retention_ns: Some(plan.retention_ns),
         ..StreamRequest::default()
     }
 }
