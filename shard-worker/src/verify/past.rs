@@ -106,15 +106,18 @@ impl Verifier {
         for segment in &body.segments {
             self.check_file(segment, report).await?;
         }
+        let path = chain.path(body.seq);
         if let Some(meta) = &body.rejects {
             let stored = self.lake.get_rejects(&self.def.name, meta).await;
             let frames = take(stored, report).map_err(|e| self.failed("read the store", e))?;
-            if frames.is_some_and(|frames| frames.len() as u64 != meta.frames) {
-                let what = format!("{} does not hold {} frames", meta.name, meta.frames);
-                report.differences.push(what);
+            if let Some(frames) = frames.filter(|frames| frames.len() as u64 != meta.frames) {
+                report.differences.push(format!(
+                    "commit {path} cannot be: {} holds {} frames",
+                    meta.name,
+                    frames.len()
+                ));
             }
         }
-        let path = chain.path(body.seq);
         let told = contradictions(before, body).into_iter();
         let told = told.map(|what| format!("commit {path} cannot be: {what}"));
         report.differences.extend(told);

@@ -96,7 +96,11 @@ async fn damage_past_retention_is_reported() {
 /// The chain ties, and nothing but reason tells.
 #[tokio::test(start_paused = true)]
 async fn a_forged_chain_past_retention_is_reported_where_it_contradicts_itself() {
-    let spoil: [(fn(&mut CommitBody), &str); 7] = [
+    let spoil: [(fn(&mut CommitBody), &str); 8] = [
+        (
+            |body| body.rejects.iter_mut().for_each(|r| r.frames += 1),
+            "frames",
+        ),
         (
             |body| body.segments[0].first_key.hlc.0 = 1,
             "not above the rows before",
@@ -124,7 +128,10 @@ async fn a_forged_chain_past_retention_is_reported_where_it_contradicts_itself()
     let resumed = bench.expire_half().await;
     let links = bench.rig.links(0).await;
     let mut old = links[..usize::try_from(resumed).unwrap()].iter().rev();
-    let victim = old.find(|link| !link.commit.body.segments.is_empty());
+    let victim = old.find(|link| {
+        let body = &link.commit.body;
+        !body.segments.is_empty() && body.rejects.is_some()
+    });
     let victim = victim.unwrap().commit.body.seq;
     for (change, told) in spoil {
         let bench = Bench::new(43).await;
