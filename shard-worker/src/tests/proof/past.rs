@@ -6,6 +6,8 @@ use tourbillon_core::manifest::ChainTip;
 
 use super::*;
 
+type Change = fn(&mut CommitBody);
+
 impl Bench {
     /// Retention takes all below the `scan_from` of a commit in the middle; that commit's number.
     async fn expire_half(&self) -> u64 {
@@ -96,7 +98,7 @@ async fn damage_past_retention_is_reported() {
 /// The chain ties, and nothing but reason tells.
 #[tokio::test(start_paused = true)]
 async fn a_forged_chain_past_retention_is_reported_where_it_contradicts_itself() {
-    let spoil: [(fn(&mut CommitBody), &str); 8] = [
+    let spoil: [(Change, &str); 8] = [
         (
             |body| body.rejects.iter_mut().for_each(|r| r.frames += 1),
             "frames",
