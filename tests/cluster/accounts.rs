@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
-use tourbillon_core::frame::{FrameHeader, FrameKind};
+use tourbillon_core::frame::{FrameHeader, FrameKind, SourcePart};
 use tourbillon_core::ids::{Offset, PartitionId, StreamName};
 use tourbillon_log::{Log, TopicPartition};
 
@@ -16,9 +16,19 @@ use crate::support::{counted, get};
 /// A frame: partition and offset.
 type Place = (u64, u64);
 
-/// Fails unless every row of every frame is stored, or in the rejects, or recognised as a repeat,
-/// as the partitions count them; only writers that were fenced have rejects. What was found.
-pub(crate) fn assert_balanced(cluster: &Cluster) -> String {
+/// A part of a client's request: source, sequence, part.
+type Part = (Arc<str>, u64, u32);
+
+/// A data frame of the log.
+struct Frame {
+    rows: u64,
+    parts: Vec<Part>,
+}
+
+/// Fails unless every row of every frame is stored, or in the rejects, or recognised as a repeat of
+/// what an earlier frame stored, as the partitions count them; only writers that were fenced have
+/// rejects. How many rows were refused, and what was found.
+pub(crate) fn assert_balanced(cluster: &Cluster) -> (u64, String) {
     let query = &cluster.query.url;
     let (frames, rejects) = (frames(cluster), rejects(query));
     let stored = stored(query);
@@ -28,11 +38,21 @@ pub(crate) fn assert_balanced(cluster: &Cluster) -> String {
         .collect();
     assert!(strangers.is_empty(), "rows of no frame: {strangers:?}");
     let (mut rejected, mut repeated) = (0, 0);
-    for (at, rows) in &frames {
-        let missing = rows - stored.get(at).copied().unwrap_or(0);
+    let mut known = BTreeSet::new();
+    // in the order of the log, so that what is known was stored before
+    for (at, frame) in &frames {
+        let kept = stored.get(at).copied().unwrap_or(0);
+        let parts = frame.parts.iter().map(|part| (at.0, part.clone()));
+        if kept > 0 {
+            known.extend(parts.clone());
+        }
         match rejects.get(at) {
-            Some(_) => rejected += missing,
-            None => repeated += missing,
+            Some(_) => rejected += frame.rows - kept,
+            None => {
+                repeated += frame.rows - kept;
+                let all_known = parts.clone().all(|part| known.contains(&part));
+                assert!(all_known, "rows of {at:?} are nowhere");
+            }
         }
     }
     assert_eq!(rejected, counted(query, "trades", "rejected_rows"));
@@ -46,16 +66,17 @@ pub(crate) fn assert_balanced(cluster: &Cluster) -> String {
         .values()
         .map(|frame| frame["reason"].to_string())
         .collect();
-    format!(
+    let told = format!(
         "{} data frames balance, {} refused frames {reasons:?}, {} writers fenced",
         frames.len(),
         rejects.len(),
         fenced.len()
-    )
+    );
+    (rejected, told)
 }
 
-/// Rows of each data frame, from the log itself.
-fn frames(cluster: &Cluster) -> BTreeMap<Place, u64> {
+/// Each data frame, from the log itself.
+fn frames(cluster: &Cluster) -> BTreeMap<Place, Frame> {
     let [kafka, _, prefix] = cluster.addresses();
     runtime().block_on(async {
         let (log, control) = connected(&kafka, &prefix).await;
@@ -72,7 +93,7 @@ fn frames(cluster: &Cluster) -> BTreeMap<Place, u64> {
     })
 }
 
-async fn data_frames(log: &Arc<dyn Log>, at: &TopicPartition) -> BTreeMap<Place, u64> {
+async fn data_frames(log: &Arc<dyn Log>, at: &TopicPartition) -> BTreeMap<Place, Frame> {
     let range = log.range(at).await.unwrap();
     let (mut reader, mut next) = (log.read(at, range.start).await.unwrap(), range.start);
     let mut frames = BTreeMap::new();
@@ -82,7 +103,10 @@ async fn data_frames(log: &Arc<dyn Log>, at: &TopicPartition) -> BTreeMap<Place,
             let (header, _) = FrameHeader::decode(&record.payload).unwrap();
             if header.kind == FrameKind::Data {
                 let place = (u64::from(at.partition.0), record.offset.0);
-                frames.insert(place, u64::from(header.rows));
+                let part = |part: &SourcePart| (Arc::clone(&part.source), part.sequence, part.part);
+                let parts = header.sources.iter().map(part).collect();
+                let rows = u64::from(header.rows);
+                frames.insert(place, Frame { rows, parts });
             }
         }
     }

@@ -31,7 +31,7 @@ const CLIENTS: u64 = 2;
 /// Kills a role TOURBILLON_CYCLES times. Every other time it is in the middle of its work; else its
 /// start is not long ago, and it may be far from ready.
 fn cycles(role: Role) {
-    let Some(mut cluster) = Cluster::start() else {
+    let Some(mut cluster) = Cluster::lingering(20) else {
         return;
     };
     let count = setting("TOURBILLON_CYCLES", 5);

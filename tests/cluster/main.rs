@@ -49,6 +49,12 @@ fn servers() -> Option<(String, String)> {
 
 impl Cluster {
     fn start() -> Option<Self> {
+        Self::lingering(0)
+    }
+
+    /// The gateway's Kafka client holds each frame for `linger_ms`, so that at any moment some are
+    /// on their way: what a crash or a freeze then does to them is no matter of luck.
+    fn lingering(linger_ms: u64) -> Option<Self> {
         let (kafka, store) = servers()?;
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         let args = [
@@ -59,13 +65,14 @@ impl Cluster {
             "--topic-prefix".into(),
             format!("test{unique}"),
         ];
+        let linger = format!("linger.ms={linger_ms}");
         let start = |role: &[&str]| {
             let mut all = role.to_vec();
             all.extend(args.iter().map(String::as_str));
             Service::ready(&all)
         };
         Some(Self {
-            gateway: start(&["ingest", "--gateway-name", "gw"]),
+            gateway: start(&["ingest", "--gateway-name", "gw", "--kafka-option", &linger]),
             worker: start(&["shard-worker"]),
             query: start(&["query"]),
             args: args.to_vec(),

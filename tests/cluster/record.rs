@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::Cluster;
 use crate::support::client::Record;
+use crate::support::watermark::complete_through;
 use crate::support::{counted, eventually, get};
 
 /// How long what is left to do may take.
@@ -18,12 +19,13 @@ pub(crate) fn stored(cluster: &Cluster, records: &[Record]) -> String {
     for service in [&cluster.gateway, &cluster.worker, &cluster.query] {
         service.until_ready();
     }
-    let query = &cluster.query.url;
+    let (query, now) = (&cluster.query.url, crate::wall_ns());
+    eventually("complete", PATIENCE, || complete_through(query) > Some(now));
+    assert_stored_once(query, records);
     eventually("all sealed", PATIENCE, || {
         counted(query, "trades", "sealed_rows") == rows
     });
     assert_eq!(counted(query, "trades", "accepted_rows"), rows);
-    assert_stored_once(query, records);
     let repeats: u64 = records.iter().map(|record| record.repeats).sum();
     format!(
         "{rows} rows acknowledged and each stored once, {repeats} repeats, {} rows recognised, \
