@@ -44,7 +44,9 @@ impl Verifier {
         loop {
             let found = take(chain.after_tip(&tip).await, report)
                 .map_err(|e| self.failed("read the commit chain", e))?;
-            let Some(link) = found.flatten() else {
+            // damage is told already
+            let Some(found) = found else { return Ok(None) };
+            let Some(link) = found else {
                 self.ends_early(chain, &tip, before.as_ref(), log, report)
                     .await?;
                 return Ok(None);
@@ -54,6 +56,8 @@ impl Verifier {
                 // records may have come since, and a worker may have sealed them
                 let now = self.range(at).await?.end;
                 if body.next_offset > now {
+                    // it is the log that lacks something
+                    report.complete = true;
                     report.differences.push(truncated(chain, &body, now));
                     return Ok(None);
                 }
@@ -80,10 +84,9 @@ impl Verifier {
         log: LogRange,
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
-        if report.differences.is_empty() {
-            self.check_gap(chain, tip, report).await?;
-        }
-        if report.differences.is_empty() {
+        let told = report.differences.len();
+        self.check_gap(chain, tip, report).await?;
+        if report.differences.len() == told {
             let (from, folder) = (newest.map_or(Offset(0), |b| b.scan_from), chain.folder());
             report.differences.push(format!(
                 "records from offset {from} to {} are past the log's retention and the chain \

@@ -167,6 +167,14 @@ async fn records_that_expired_before_they_were_sealed_are_reported() {
     assert!(told.contains(&from) && told.contains("retention"), "{told}");
     // all that the chain says of itself was checked nevertheless
     assert_eq!(report.commits, links.len() as u64);
+    let sealed = links.iter().find(|l| !l.commit.body.segments.is_empty());
+    let segment = Bench::path(&sealed.unwrap().commit.body.segments[0].name);
+    bench.tamper(&segment, |bytes| bytes[9] ^= 1).await;
+    let told = bench.report().await.differences;
+    assert!(
+        told.len() == 2 && told[0].contains(segment.as_ref()),
+        "{told:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,6 +196,7 @@ async fn a_log_that_also_lost_its_newest_records_is_reported() {
             .unwrap();
         let path = bench.rig.chain(0).path(commit.commit.body.seq);
         let report = bench.report().await;
+        assert!(report.complete);
         assert_eq!(report.differences.len(), 1, "{:?}", report.differences);
         let told = &report.differences[0];
         assert!(told.starts_with("the log was truncated"), "{told}");
