@@ -18,7 +18,7 @@ fn consumers_of_kafka_write_the_same_bytes() {
         return;
     };
     load_real_ticks(&file, &cluster.gateway.url, &cluster.query.url);
-    let [_, kafka, _, store, _, prefix] = <[String; 6]>::try_from(cluster.args.clone()).unwrap();
+    let [kafka, store, prefix] = cluster.addresses();
     cluster.finish();
     let open = async || connected(&kafka, &prefix).await;
     let live = runtime().block_on(async {
@@ -29,7 +29,7 @@ fn consumers_of_kafka_write_the_same_bytes() {
 }
 
 /// A connection of its own, which fetches far less at a time than a worker would.
-async fn connected(kafka: &str, prefix: &str) -> Opened {
+pub(crate) async fn connected(kafka: &str, prefix: &str) -> Opened {
     let settings = KafkaSettings {
         brokers: kafka.to_owned(),
         options: [("fetch.message.max.bytes".to_owned(), "30000".to_owned())].into(),

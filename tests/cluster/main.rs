@@ -13,15 +13,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
+mod freeze;
 mod identity;
+mod kills;
+mod record;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use tourbillon_core::time::format_time_ns;
+use serde_json::Value;
 
 use support::{
-    Service, assert_each_once, assert_ordered, counted, eventually, loading, rows, setting, shared,
-    signal, succeeds, tourbillon, trades_csv,
+    Service, assert_each_once, assert_ordered, counted, eventually, rows, shared, succeeds,
+    tourbillon, trades_csv,
 };
 
 /// Three roles on topics and a prefix of their own.
@@ -45,6 +49,12 @@ fn servers() -> Option<(String, String)> {
 
 impl Cluster {
     fn start() -> Option<Self> {
+        Self::lingering(0)
+    }
+
+    /// The gateway's Kafka client holds each frame for `linger_ms`, so that at any moment some are
+    /// on their way: what a crash or a freeze then does to them is no matter of luck.
+    fn lingering(linger_ms: u64) -> Option<Self> {
         let (kafka, store) = servers()?;
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         let args = [
@@ -55,28 +65,48 @@ impl Cluster {
             "--topic-prefix".into(),
             format!("test{unique}"),
         ];
+        let linger = format!("linger.ms={linger_ms}");
         let start = |role: &[&str]| {
             let mut all = role.to_vec();
             all.extend(args.iter().map(String::as_str));
             Service::ready(&all)
         };
         Some(Self {
-            gateway: start(&["ingest", "--gateway-name", "gw"]),
+            gateway: start(&["ingest", "--gateway-name", "gw", "--kafka-option", &linger]),
             worker: start(&["shard-worker"]),
             query: start(&["query"]),
             args: args.to_vec(),
         })
     }
 
-    /// Stops everything in order and verifies what is stored.
-    fn finish(self) {
+    /// Brokers, store and topic prefix.
+    fn addresses(&self) -> [String; 3] {
+        [1, 3, 5].map(|value| self.args[value].clone())
+    }
+
+    /// Another gateway.
+    fn gateway(&self, name: &str) -> Service {
+        let mut args = vec!["ingest", "--gateway-name", name];
+        args.extend(self.args.iter().map(String::as_str));
+        Service::ready(&args)
+    }
+
+    /// Stops everything in order and verifies what is stored; what `verify` says of each partition.
+    fn finish(self) -> Vec<Value> {
         assert!(self.gateway.terminate().success());
         assert!(self.worker.terminate().success());
         assert!(self.query.terminate().success());
-        let mut verify = vec!["verify"];
+        let mut verify = vec!["verify", "--json"];
         verify.extend(self.args.iter().map(String::as_str));
-        let told = succeeds(&verify);
-        assert!(told.contains("clean"), "{told}");
+        let told: Value = serde_json::from_str(&succeeds(&verify)).unwrap();
+        let partitions = told["partitions"].as_array().unwrap().clone();
+        assert!(
+            partitions
+                .iter()
+                .all(|p| p["differences"] == serde_json::json!([]))
+        );
+        assert!(!partitions.is_empty());
+        partitions
     }
 }
 
@@ -179,9 +209,7 @@ fn a_dead_gateway_delays_the_watermark_by_seconds_and_no_more() {
             "load", file, "--stream", "trades", "--url", url, "--source", url,
         ]);
     };
-    let mut other = vec!["ingest", "--gateway-name", "other"];
-    other.extend(cluster.args.iter().map(String::as_str));
-    let other = Service::ready(&other);
+    let other = cluster.gateway("other");
     load(&cluster.gateway.url);
     rows(&cluster.query.url, "trades", 1000);
     let Cluster {
@@ -203,64 +231,6 @@ fn a_dead_gateway_delays_the_watermark_by_seconds_and_no_more() {
         args,
     }
     .finish();
-}
-
-/// TOURBILLON_FREEZE_S=30 makes it as long as the acceptance asks.
-#[test]
-fn a_frozen_gateway_wakes_as_a_zombie_and_does_no_harm() {
-    const ROWS: u64 = 20_000;
-    let Some(cluster) = Cluster::start() else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("t.csv");
-    std::fs::write(&file, trades_csv(ROWS)).unwrap();
-    let mut other = vec!["ingest", "--gateway-name", "other"];
-    other.extend(cluster.args.iter().map(String::as_str));
-    let other = Service::ready(&other);
-    let client = loading(&[
-        "load",
-        file.to_str().unwrap(),
-        "--stream",
-        "trades",
-        "--url",
-        &cluster.gateway.url,
-        "--batch-rows",
-        "20",
-        "--retry-for",
-        "120s",
-    ]);
-    let query = &cluster.query.url;
-    eventually("under load", Duration::from_secs(30), || {
-        counted(query, "trades", "accepted_rows") > 2_000
-    });
-    signal(cluster.gateway.pid(), "STOP");
-    let frozen = Instant::now();
-    let at = format_time_ns(wall_ns());
-    eventually(
-        "complete beyond the freeze",
-        Duration::from_secs(11),
-        || {
-            let (_, body) = support::get(&format!("{query}/v1/streams/trades/partitions")).unwrap();
-            let told: serde_json::Value = serde_json::from_str(&body).unwrap();
-            told["complete_through"]
-                .as_str()
-                .is_some_and(|through| through > at.as_str())
-        },
-    );
-    let stood = frozen.elapsed();
-    eprintln!("the watermark moved on {stood:?} after the freeze");
-    assert!(stood < Duration::from_secs(10), "{stood:?}");
-    let freeze = Duration::from_secs(setting("TOURBILLON_FREEZE_S", 12));
-    std::thread::sleep(freeze.saturating_sub(frozen.elapsed()));
-    signal(cluster.gateway.pid(), "CONT");
-    assert!(
-        client.join().unwrap(),
-        "the client got every acknowledgement"
-    );
-    assert_each_once(&rows(query, "trades", 20_000), ROWS);
-    assert!(other.terminate().success());
-    cluster.finish();
 }
 
 fn wall_ns() -> i64 {

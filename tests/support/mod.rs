@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod client;
 mod cut;
 pub(crate) mod identity;
+pub(crate) mod watermark;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,7 @@ pub(crate) fn binary() -> Command {
 /// A service of this project, killed when dropped.
 pub(crate) struct Service {
     child: Child,
+    args: Vec<String>,
     pub(crate) url: String,
 }
 
@@ -44,23 +47,8 @@ impl Service {
 
     /// Starts it on an address of the test's choice.
     pub(crate) fn start_on(args: &[&str], listen: &str) -> Self {
-        let mut child = binary()
-            .args(args)
-            .args(["--listen", listen])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                eprintln!("  | {line}");
-                // nobody listens any more once the address is known
-                drop(sender.send(line));
-            }
-        });
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (child, lines) = spawn(&args, listen);
         let until = Instant::now() + START;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -70,9 +58,17 @@ impl Service {
             if let Some((_, address)) = line.split_once("listens address=") {
                 let address = address.split_whitespace().next().expect("an address");
                 let url = format!("http://{address}");
-                return Self { child, url };
+                return Self { child, args, url };
             }
         }
+    }
+
+    /// kill -9, and another on the same address, for whose start nobody waits.
+    pub(crate) fn respawn(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
+        let address = self.url.trim_start_matches("http://");
+        self.child = spawn(&self.args, address).0;
     }
 
     /// Starts and waits until it is ready.
@@ -110,6 +106,28 @@ impl Service {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Starts a process; the lines it logs.
+fn spawn(args: &[String], listen: &str) -> (Child, mpsc::Receiver<String>) {
+    let mut child = binary()
+        .args(args)
+        .args(["--listen", listen])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let stderr = child.stderr.take().expect("stderr is piped");
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            eprintln!("  | {line}");
+            // nobody listens any more once the address is known
+            drop(sender.send(line));
+        }
+    });
+    (child, lines)
 }
 
 impl Drop for Service {

@@ -48,7 +48,9 @@ impl Verifier {
         loop {
             let found = take(chain.after_tip(&tip).await, report)
                 .map_err(|e| self.failed("read the commit chain", e))?;
-            let Some(link) = found.flatten() else {
+            // damage is told already
+            let Some(found) = found else { return Ok(None) };
+            let Some(link) = found else {
                 self.ends_early(chain, &tip, before.as_ref(), log, report)
                     .await?;
                 return Ok(None);
@@ -58,6 +60,8 @@ impl Verifier {
                 // records may have come since, and a worker may have sealed them
                 let now = self.range(at).await?.end;
                 if body.next_offset > now {
+                    // it is the log that lacks something
+                    report.complete = true;
                     report.differences.push(truncated(chain, &body, now));
                     return Ok(None);
                 }
@@ -91,10 +95,9 @@ impl Verifier {
         log: LogRange,
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
-        if report.differences.is_empty() {
-            self.check_gap(chain, tip, report).await?;
-        }
-        if report.differences.is_empty() {
+        let told = report.differences.len();
+        self.check_gap(chain, tip, report).await?;
+        if report.differences.len() == told {
             let (from, folder) = (newest.map_or(Offset(0), |b| b.scan_from), chain.folder());
             report.differences.push(format!(
                 "records from offset {from} to {} are past the log's retention and the chain \
@@ -114,19 +117,22 @@ impl Verifier {
         gone: bool,
         report: &mut PartitionReport,
     ) -> Result<(), WorkerError> {
+        let path = chain.path(body.seq);
         if let Some(meta) = &body.rejects {
             let stored = self.lake.get_rejects(&self.def.name, meta).await;
             let frames = take(stored, report).map_err(|e| self.failed("read the store", e))?;
-            if frames.is_some_and(|frames| frames.len() as u64 != meta.frames) {
-                let what = format!("{} does not hold {} frames", meta.name, meta.frames);
-                report.differences.push(what);
+            if let Some(frames) = frames.filter(|frames| frames.len() as u64 != meta.frames) {
+                report.differences.push(format!(
+                    "commit {path} cannot be: {} holds {} frames",
+                    meta.name,
+                    frames.len()
+                ));
             }
         }
         if gone {
             // the commit before it is gone, and of its own rows too
             return Ok(());
         }
-        let path = chain.path(body.seq);
         let told = contradictions(before, body).into_iter();
         let told = told.map(|what| format!("commit {path} cannot be: {what}"));
         report.differences.extend(told);

@@ -6,6 +6,8 @@ use tourbillon_core::manifest::ChainTip;
 
 use super::*;
 
+type Change = fn(&mut CommitBody);
+
 impl Bench {
     /// Retention takes all below the `scan_from` of a commit in the middle; that commit's number.
     async fn expire_half(&self) -> u64 {
@@ -96,7 +98,11 @@ async fn damage_past_retention_is_reported() {
 /// The chain ties, and nothing but reason tells.
 #[tokio::test(start_paused = true)]
 async fn a_forged_chain_past_retention_is_reported_where_it_contradicts_itself() {
-    let spoil: [(fn(&mut CommitBody), &str); 7] = [
+    let spoil: [(Change, &str); 8] = [
+        (
+            |body| body.rejects.iter_mut().for_each(|r| r.frames += 1),
+            "frames",
+        ),
         (
             |body| body.segments[0].first_key.hlc.0 = 1,
             "not above the rows before",
@@ -124,7 +130,10 @@ async fn a_forged_chain_past_retention_is_reported_where_it_contradicts_itself()
     let resumed = bench.expire_half().await;
     let links = bench.rig.links(0).await;
     let mut old = links[..usize::try_from(resumed).unwrap()].iter().rev();
-    let victim = old.find(|link| !link.commit.body.segments.is_empty());
+    let victim = old.find(|link| {
+        let body = &link.commit.body;
+        !body.segments.is_empty() && body.rejects.is_some()
+    });
     let victim = victim.unwrap().commit.body.seq;
     for (change, told) in spoil {
         let bench = Bench::new(43).await;
@@ -158,6 +167,14 @@ async fn records_that_expired_before_they_were_sealed_are_reported() {
     assert!(told.contains(&from) && told.contains("retention"), "{told}");
     // all that the chain says of itself was checked nevertheless
     assert_eq!(report.commits, links.len() as u64);
+    let sealed = links.iter().find(|l| !l.commit.body.segments.is_empty());
+    let segment = Bench::path(&sealed.unwrap().commit.body.segments[0].name);
+    bench.tamper(&segment, |bytes| bytes[9] ^= 1).await;
+    let told = bench.report().await.differences;
+    assert!(
+        told.len() == 2 && told[0].contains(segment.as_ref()),
+        "{told:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,6 +196,7 @@ async fn a_log_that_also_lost_its_newest_records_is_reported() {
             .unwrap();
         let path = bench.rig.chain(0).path(commit.commit.body.seq);
         let report = bench.report().await;
+        assert!(report.complete);
         assert_eq!(report.differences.len(), 1, "{:?}", report.differences);
         let told = &report.differences[0];
         assert!(told.starts_with("the log was truncated"), "{told}");
