@@ -19,9 +19,10 @@ use tourbillon_log::{
 };
 
 use crate::commits::NoCommits;
-use crate::gateway::{Gateway, REQUEST_BYTES, Source, Submission};
+use crate::gateway::{Gateway, REQUEST_BYTES, Source};
 use crate::parse::{Format, OnError, parse_rows};
 use crate::settings::{Environment, GatewaySettings};
+use crate::submission::Submission;
 
 pub(crate) const PARTITIONS: u32 = 3;
 
