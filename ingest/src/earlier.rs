@@ -114,3 +114,7 @@ fn landed_parts(landed: Landed, share: &Share, source: &Source) -> Result<usize,
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "earlier_tests.rs"]
+mod tests;

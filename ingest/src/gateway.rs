@@ -340,4 +340,6 @@ async fn supervise(shared: Arc<Shared>) {
 }
 
 #[cfg(test)]
+mod growth_tests;
+#[cfg(test)]
 mod tests;

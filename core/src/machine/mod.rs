@@ -281,4 +281,6 @@ impl PartitionMachine {
 }
 
 #[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::frame::{FrameHeader, FrameKind};
 use tourbillon_core::hlc::{Hlc, HlcError};
 use tourbillon_core::ids::{PartitionId, StreamName};
-use tourbillon_core::machine::PartitionMachine;
+use tourbillon_core::machine::{PartitionMachine, SOURCE_EXPIRY_NS};
 use tourbillon_log::TopicPartition;
 
 use super::draft::Queued;
@@ -209,6 +209,9 @@ impl Writer {
         }
         drop(machines);
         self.settled_with(&def, earlier);
+        // by then all of it has expired
+        sleep(Duration::from_nanos(SOURCE_EXPIRY_NS.unsigned_abs())).await;
+        self.settled_with(&def, Earlier::default());
         Ok(())
     }
 
