@@ -52,7 +52,7 @@ pub struct Receipt {
 enum Written {
     Done(Receipt),
     /// The stream grew before the rows were queued.
-    Outdated(Submission),
+    Outdated(Box<Submission>),
 }
 
 /// A running gateway. Cheap to clone.
@@ -201,7 +201,7 @@ impl Gateway {
             };
             match Self::write(writer, &open, submission).await? {
                 Written::Done(receipt) => return Ok(receipt),
-                Written::Outdated(again) => submission = again,
+                Written::Outdated(again) => submission = *again,
             }
         }
     }
@@ -251,7 +251,7 @@ impl Gateway {
         };
         let placed = writer.stamps.take(left, |base| {
             if submission.source.is_some() && open.is_outdated() {
-                return Err(submission);
+                return Err(Box::new(submission));
             }
             let base = early.unwrap_or(base);
             Ok((base, submission.place(base, permits)))

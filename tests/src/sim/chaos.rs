@@ -117,6 +117,9 @@ impl Chaos {
                 // before everyone has taken note of the one before
                 sleep(self.world.dice.millis(1..3000)).await;
             }
+            if !self.world.is_troubled() {
+                return;
+            }
             partitions += u32::try_from(self.world.dice.number(1..3)).unwrap_or(1);
             self.world
                 .trace

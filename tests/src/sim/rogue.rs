@@ -123,7 +123,12 @@ impl Rogue {
         header.rows = u32::try_from(count).unwrap_or(0);
         header.schema_version = def.version();
         if self.world.dice.chance(0.3) {
-            header.cut = u32::try_from(self.world.dice.number(0..4)).unwrap_or(0);
+            // more than the stream ever had would shut everyone out, as a clock far ahead would
+            let cut = self
+                .world
+                .dice
+                .number(0..u64::from(self.world.plan.partitions) + 1);
+            header.cut = u32::try_from(cut).unwrap_or(0);
             header.sources = vec![SourcePart {
                 source: "rogue".into(),
                 sequence: self.frames.len() as u64,
