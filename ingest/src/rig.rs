@@ -87,7 +87,7 @@ impl Rig {
     /// Another gateway on the same log, with the stream as it is now.
     pub(crate) async fn beside(&self, name: &str) -> Self {
         let mut settings = settings(name);
-        settings.name = name.into();
+        (settings.name, settings.lease) = (name.into(), Duration::from_secs(3));
         let env = environment(Arc::new(self.log.clone())).await;
         let gateway = Gateway::start(settings, env);
         patient(gateway.until_ready()).await;

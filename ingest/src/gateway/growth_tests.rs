@@ -8,7 +8,7 @@ use tourbillon_log::Log;
 
 use super::*;
 use crate::cut::cut;
-use crate::rig::{PARTITIONS, Rig, eventually, patient};
+use crate::rig::{PARTITIONS, Rig, eventually, patient, settings};
 
 /// A writer whose frames a test makes itself, in partition 0.
 struct Ghost<'a> {
@@ -133,8 +133,11 @@ async fn a_repeat_is_known_after_the_stream_grew_by_any_gateway() {
 
 #[tokio::test]
 async fn parts_that_landed_before_the_stream_grew_are_left_out() {
-    const ROWS: usize = 40_000;
-    let mut rig = Rig::new().await;
+    const ROWS: usize = 30_000;
+    let mut settings = settings("a");
+    // so many rows keep the only thread from renewing a short one
+    settings.lease = Duration::from_secs(3);
+    let mut rig = Rig::with(settings).await;
     let mut ghost = Ghost::open(&rig, PARTITIONS).await;
     let landed = ghost.write(ROWS, 7, 1).await;
     ghost.die().await;
