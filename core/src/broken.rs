@@ -60,11 +60,18 @@ pub enum Rule {
     TailLeaves,
     /// Only windows through T are called final.
     FinalThroughT,
+    /// A partition's cut is the minimum over the members, not the maximum.
+    CutByMin,
+    /// Requests with a source are cut by a new count only once no partition takes them by an
+    /// older one any more.
+    CutsAgree,
+    /// What landed under an earlier cut is left out of a repeat.
+    EarlierAsked,
 }
 
 impl Rule {
     /// Every rule with the name that `--break` takes.
-    pub const ALL: [(Self, &'static str); 27] = [
+    pub const ALL: [(Self, &'static str); 30] = [
         (Self::WatermarkByMin, "watermark-by-max"),
         (Self::OpenAtWatermark, "open-below-watermark"),
         (Self::FrameNumbers, "no-pseq-check"),
@@ -92,6 +99,9 @@ impl Rule {
         (Self::SourcesTravel, "source-forgotten"),
         (Self::TailLeaves, "tail-stays"),
         (Self::FinalThroughT, "final-above-t"),
+        (Self::CutByMin, "cut-by-max"),
+        (Self::CutsAgree, "old-cut-accepted"),
+        (Self::EarlierAsked, "earlier-not-asked"),
     ];
 
     /// The rule that `--break NAME` switches off.

@@ -62,6 +62,9 @@ pub struct MemberState {
     pub closed: Hlc,
     /// Number of its next frame.
     pub next_pseq: u64,
+    /// The partition count by which it cuts requests; 0 if it never said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut: u32,
 }
 
 /// What is remembered of a client source.
@@ -76,6 +79,24 @@ pub struct SourceState {
     pub runs: Vec<(u64, u64)>,
     /// Sequences of which the first parts are here: `(sequence, next part)`.
     pub partial: Vec<(u64, u32)>,
+    /// Lower sequences were forgotten under an earlier cut.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub floor: u64,
+}
+
+/// What is remembered of requests cut by an earlier partition count. Nothing is added to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierState {
+    /// The partition count.
+    pub cut: u32,
+    /// Client sources, by name.
+    pub sources: Vec<SourceState>,
+}
+
+/// Fields that older commits lack are left out while they say nothing: those keep their roots.
+fn is_zero<N: Default + PartialEq>(n: &N) -> bool {
+    *n == N::default()
 }
 
 /// State of the partition machine.
@@ -92,8 +113,14 @@ pub struct MachineState {
     pub departed_through: Option<WriterId>,
     /// Highest append time of a frame that named a source, ns since the epoch.
     pub now_ns: i64,
+    /// The partition count by which requests are cut; 0 before a writer said it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut: u32,
     /// Client sources, by name.
     pub sources: Vec<SourceState>,
+    /// What was remembered under earlier cuts, the lowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierState>,
     /// Rows accepted, deduplicated and rejected since the partition began.
     pub counts: RowCounts,
 }

@@ -4,7 +4,7 @@
 //! recognised. A part has at most 8192 rows and, by a measure of its own, at most 4 MiB.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
 use arrow_select::dictionary::garbage_collect_any_dictionary;
@@ -38,6 +38,15 @@ pub(crate) struct Cut {
     pub(crate) parts: Vec<Part>,
 }
 
+/// Where a partition's rows of a request are, part by part.
+#[derive(Debug)]
+pub(crate) struct Share {
+    /// The partition.
+    pub(crate) partition: PartitionId,
+    /// Places of each part's rows, ascending, and their size, bytes.
+    pub(crate) parts: Vec<(UInt32Array, usize)>,
+}
+
 /// Cuts `rows`, in the data form of `schema`. CPU-bound.
 pub(crate) fn cut(
     schema: &StreamSchema,
@@ -45,24 +54,52 @@ pub(crate) fn cut(
     partitions: u32,
 ) -> Result<Vec<Cut>, IngestError> {
     let weights = Weights::of(rows);
-    let split = partitioner::split(schema, rows, partitions).map_err(IngestError::Cut)?;
-    let cut = |(partition, places): (PartitionId, UInt32Array)| {
-        let mut parts = Vec::with_capacity(places.len() / MAX_FRAME_ROWS as usize + 1);
-        let mut from = 0;
-        while from < places.len() {
-            let (count, bytes) = weights.fill(&places.values()[from..])?;
-            let places = places.slice(from, count);
-            let rows = pick(rows, &places, weights.text.is_some()).map_err(IngestError::Cut)?;
-            parts.push(Part {
-                rows,
-                places,
-                bytes,
-            });
-            from += count;
-        }
-        Ok(Cut { partition, parts })
+    let part = |(places, bytes): (UInt32Array, usize)| {
+        let rows = pick(rows, &places, weights.text.is_some()).map_err(IngestError::Cut)?;
+        Ok(Part {
+            rows,
+            places,
+            bytes,
+        })
     };
-    split.into_iter().map(cut).collect()
+    let cut = |share: Share| {
+        let parts: Result<_, IngestError> = share.parts.into_iter().map(part).collect();
+        Ok(Cut {
+            partition: share.partition,
+            parts: parts?,
+        })
+    };
+    let shares = weights.shares(schema, rows, partitions)?;
+    shares.into_iter().map(cut).collect()
+}
+
+/// What [`cut`] would put where. CPU-bound.
+pub(crate) fn shares(
+    schema: &StreamSchema,
+    rows: &RecordBatch,
+    partitions: u32,
+) -> Result<Vec<Share>, IngestError> {
+    Weights::of(rows).shares(schema, rows, partitions)
+}
+
+/// The request that was cut. CPU-bound.
+pub(crate) fn join(cuts: &[Cut]) -> Result<RecordBatch, ArrowError> {
+    let parts: Vec<_> = cuts.iter().flat_map(|cut| &cut.parts).collect();
+    let Some(first) = parts.first() else {
+        return Err(ArrowError::InvalidArgumentError("no rows".to_owned()));
+    };
+    if let [only] = &*parts {
+        return Ok(only.rows.clone());
+    }
+    let whole = concat_batches(&first.rows.schema(), parts.iter().map(|part| &part.rows))?;
+    let mut order: Vec<(u32, u32)> = parts
+        .iter()
+        .flat_map(|part| part.places.values().iter().copied())
+        .zip(0..)
+        .collect();
+    order.sort_unstable();
+    let order: UInt32Array = order.into_iter().map(|(_, at)| at).collect();
+    take_record_batch(&whole, &order)
 }
 
 /// The rows at `places`. Their dictionaries hold no more values than rows and, if those may be
@@ -116,6 +153,26 @@ impl Weights {
             fixed,
             text: Some(text),
         }
+    }
+
+    fn shares(
+        &self,
+        schema: &StreamSchema,
+        rows: &RecordBatch,
+        partitions: u32,
+    ) -> Result<Vec<Share>, IngestError> {
+        let split = partitioner::split(schema, rows, partitions).map_err(IngestError::Cut)?;
+        let share = |(partition, places): (PartitionId, UInt32Array)| {
+            let mut parts = Vec::with_capacity(places.len() / MAX_FRAME_ROWS as usize + 1);
+            let mut from = 0;
+            while from < places.len() {
+                let (count, bytes) = self.fill(&places.values()[from..])?;
+                parts.push((places.slice(from, count), bytes));
+                from += count;
+            }
+            Ok(Share { partition, parts })
+        };
+        split.into_iter().map(share).collect()
     }
 
     /// How many of the first rows at `places` make a part, and their size.
@@ -198,6 +255,23 @@ mod tests {
             }
         }
         assert!(seen.iter().all(|seen| *seen));
+    }
+
+    #[test]
+    fn what_was_cut_is_put_together_again() {
+        for (count, partitions) in [(1, 3), (100, 1), (30_000, 5)] {
+            let symbols: Vec<String> = (0..count).map(|i| format!("s{}", i % 97)).collect();
+            let whole = rows(&symbols);
+            let joined = join(&cut(&schema(), &whole, partitions).unwrap()).unwrap();
+            assert_eq!(joined.column(1), whole.column(1));
+            let plain = |rows: &RecordBatch| {
+                let keys = rows.column(0).as_dictionary::<Int32Type>();
+                let keys = keys.downcast_dict::<arrow::array::StringArray>().unwrap();
+                let keys: Vec<_> = keys.into_iter().map(|key| key.map(str::to_owned)).collect();
+                keys
+            };
+            assert_eq!(plain(&joined), plain(&whole));
+        }
     }
 
     #[test]

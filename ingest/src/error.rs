@@ -6,6 +6,7 @@ use tourbillon_core::error::ErrorKind;
 use tourbillon_core::frame::FrameError;
 use tourbillon_core::hlc::{Hlc, HlcError};
 use tourbillon_core::ids::{Offset, PartitionId, StreamName, WriterId};
+use tourbillon_core::machine::SOURCE_WINDOW;
 use tourbillon_lake::LakeError;
 use tourbillon_log::control::ControlError;
 use tourbillon_log::fence::FenceError;
@@ -66,11 +67,22 @@ pub enum IngestError {
     #[error("the gateway cannot join: {0}")]
     CannotJoin(String),
     /// The writer has not opened the stream yet.
-    #[error("stream `{0}` is being opened: try again")]
+    #[error("stream `{0}` is being opened, or has just grown: try again")]
     Opening(StreamName),
     /// It is not known whether the rows are stored.
     #[error("indeterminate: repeat with the same source and sequence")]
     Indeterminate,
+    /// Nobody knows any more whether the request was stored before the stream grew.
+    #[error(
+        "sequence {sequence} of source `{name}` lies too far below newer ones to tell whether it \
+         is stored: at most {SOURCE_WINDOW} of them may be in flight"
+    )]
+    SequenceForgotten {
+        /// The source.
+        name: String,
+        /// Its number.
+        sequence: u64,
+    },
     /// The clock gives or takes no stamp.
     #[error("the clock refuses")]
     Clock(#[from] HlcError),
@@ -124,13 +136,24 @@ pub enum IngestError {
         #[source]
         source: FrameError,
     },
-    /// The own OPEN was not accepted: somebody fenced this writer.
+    /// The own OPEN was not accepted: somebody fenced this writer, or the stream has more
+    /// partitions than it knew.
     #[error("writer {writer} could not open {} partition {}", at.topic, at.partition)]
     NotOpened {
         /// The writer.
         writer: WriterId,
         /// Where.
         at: TopicPartition,
+    },
+    /// Rows of a source were queued for a partition that does not take them.
+    #[error("rows cut by {found} partitions for {} partition {}, where {cut} hold", at.topic, at.partition)]
+    OtherCut {
+        /// Where.
+        at: TopicPartition,
+        /// The count declared there.
+        cut: u32,
+        /// The count of the rows.
+        found: u32,
     },
     /// The broker's clock lags so far behind that every reader rejects the frame.
     #[error("stamp {hlc} lies too far above append time {append_time_ns} of {}", at.topic)]
@@ -166,6 +189,7 @@ impl IngestError {
             | Self::Body(_)
             | Self::SlowBody
             | Self::Decompress(_)
+            | Self::SequenceForgotten { .. }
             | Self::UnknownStream(_) => ErrorKind::Invalid,
             Self::Parse(error) => error.kind(),
             Self::Control(error) => error.kind(),
@@ -182,9 +206,11 @@ impl IngestError {
             Self::Fence(error) => error.kind(),
             Self::Lost { .. } => ErrorKind::Data,
             Self::NotOpened { .. } | Self::Fenced(_) => ErrorKind::Fenced,
-            Self::Cut(_) | Self::Frame { .. } | Self::WriterIds(_) | Self::Task(_) => {
-                ErrorKind::Internal
-            }
+            Self::Cut(_)
+            | Self::Frame { .. }
+            | Self::OtherCut { .. }
+            | Self::WriterIds(_)
+            | Self::Task(_) => ErrorKind::Internal,
         }
     }
 

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tourbillon_core::broken::{Rule, broken};
-use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::{Hlc, HlcError};
 use tourbillon_core::ids::{Offset, PartitionId, WriterId};
@@ -18,11 +16,11 @@ use tourbillon_log::control::ControlTopic;
 use tourbillon_log::watch;
 
 use crate::budget::{Budget, Reservation};
-use crate::cut::{Cut, cut};
 use crate::error::IngestError;
 use crate::metrics;
 use crate::settings::{Environment, GatewaySettings};
-use crate::writer::{Done, Message, Writer};
+use crate::submission::Submission;
+use crate::writer::{OpenStream, Writer};
 
 /// Pause before joining again: first, and at most.
 const JOIN_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -39,48 +37,6 @@ pub struct Source {
     pub sequence: u64,
 }
 
-/// Rows on their way in, sorted into partitions.
-#[derive(Debug)]
-pub struct Submission {
-    def: Arc<StreamDef>,
-    source: Option<Source>,
-    rows: u32,
-    cuts: Vec<Cut>,
-    held: Reservation,
-}
-
-impl Submission {
-    /// Sorts `rows`, in the data form of the newest schema of `def`, into partitions. CPU-bound.
-    pub fn new(
-        def: Arc<StreamDef>,
-        rows: &RecordBatch,
-        source: Option<Source>,
-        mut held: Reservation,
-    ) -> Result<Self, IngestError> {
-        held.resize(memory_bytes(rows) + REQUEST_BYTES)?;
-        let cuts = cut(def.schema(), rows, def.partitions)?;
-        // a parser gives at most 4 Mi rows
-        let rows = u32::try_from(rows.num_rows()).unwrap_or(u32::MAX);
-        Ok(Self {
-            def,
-            source,
-            rows,
-            cuts,
-            held,
-        })
-    }
-}
-
-/// What rows hold of memory. Buffers that several columns share, as those of an Arrow body do,
-/// count once for the part that each uses.
-fn memory_bytes(rows: &RecordBatch) -> usize {
-    let column = |column: &ArrayRef| {
-        let used = column.to_data().get_slice_memory_size();
-        used.unwrap_or_else(|_| column.get_array_memory_size())
-    };
-    rows.columns().iter().map(column).sum()
-}
-
 /// Proof that rows are durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
@@ -90,6 +46,13 @@ pub struct Receipt {
     pub stamps: Option<(Hlc, Hlc)>,
     /// Offset of the last frame in each partition.
     pub positions: BTreeMap<PartitionId, Offset>,
+}
+
+/// What became of a submission.
+enum Written {
+    Done(Receipt),
+    /// The stream grew before the rows were queued.
+    Outdated(Box<Submission>),
 }
 
 /// A running gateway. Cheap to clone.
@@ -216,51 +179,96 @@ impl Gateway {
         let writer = self.writer()?;
         tokio::select! {
             biased;
-            submitted = Self::submit_to(&writer, submission) => submitted,
+            submitted = self.submit_to(&writer, submission) => submitted,
             // what comes now can be acknowledged by nobody
             () = writer.lease.lapsed() => Err(IngestError::Indeterminate),
         }
     }
 
-    async fn submit_to(writer: &Writer, submission: Submission) -> Result<Receipt, IngestError> {
-        let lanes = writer
-            .lanes(&submission.def.name, submission.def.partitions)
-            .await?;
+    async fn submit_to(
+        &self,
+        writer: &Writer,
+        mut submission: Submission,
+    ) -> Result<Receipt, IngestError> {
+        loop {
+            let (stream, partitions) = (&submission.def.name, submission.def.partitions);
+            let open = if submission.source.is_some() {
+                let open = writer.settled(stream, partitions).await?;
+                submission = self.cut_for(&open, submission).await?;
+                open
+            } else {
+                writer.open(stream, partitions).await?
+            };
+            match Self::write(writer, &open, submission).await? {
+                Written::Done(receipt) => return Ok(receipt),
+                Written::Outdated(again) => submission = *again,
+            }
+        }
+    }
+
+    /// Cuts a request by as many partitions as the writer declared last, and leaves out what
+    /// landed under fewer. Nearly always it is cut so already.
+    async fn cut_for(
+        &self,
+        open: &OpenStream,
+        submission: Submission,
+    ) -> Result<Submission, IngestError> {
+        let (partitions, now_ns) = (open.partitions(), self.wall_ns());
+        let earlier = Arc::clone(&open.earlier);
+        if submission.fits(partitions, &earlier, now_ns) {
+            return Ok(submission);
+        }
+        self.in_turn(move || submission.recut(partitions, &earlier, now_ns))
+            .await
+    }
+
+    async fn write(
+        writer: &Writer,
+        open: &OpenStream,
+        submission: Submission,
+    ) -> Result<Written, IngestError> {
+        let (rows, left) = (u64::from(submission.rows), submission.left());
+        let mut receipt = Receipt {
+            rows,
+            stamps: None,
+            positions: submission.landed.clone(),
+        };
+        if left == 0 {
+            return Ok(Written::Done(receipt));
+        }
         let mut permits = Vec::with_capacity(submission.cuts.len());
         for cut in &submission.cuts {
             // `cut` knows no partition beyond those waited for
-            let lane = &lanes[cut.partition.0 as usize];
+            let lane = &open.lanes[cut.partition.0 as usize];
             permits.push(lane.reserve().await.map_err(|_| IngestError::NotReady)?);
         }
-        let rows = submission.rows;
         let early = if broken(Rule::StampAndQueue) {
-            let early = writer.stamps.take(rows, |base| base)?;
+            let early = writer.stamps.take(left, |base| base)?;
             sleep(Duration::from_millis(2)).await;
             Some(early)
         } else {
             None
         };
-        let placed = writer.stamps.take(rows, |base| {
+        let placed = writer.stamps.take(left, |base| {
+            if submission.source.is_some() && open.is_outdated() {
+                return Err(Box::new(submission));
+            }
             let base = early.unwrap_or(base);
-            (base, place(submission, base, permits))
+            Ok((base, submission.place(base, permits)))
         });
         if let Err(error @ HlcError::Jumped { .. }) = placed {
             writer.end(&error.into());
         }
-        let (base, waiting) = placed?;
-        let mut positions = BTreeMap::new();
+        let (base, waiting) = match placed? {
+            Ok(placed) => placed,
+            Err(submission) => return Ok(Written::Outdated(submission)),
+        };
         for (partition, done) in waiting {
-            positions.insert(
-                partition,
-                done.await.map_err(|_| IngestError::Indeterminate)?,
-            );
+            let offset = done.await.map_err(|_| IngestError::Indeterminate)?;
+            receipt.positions.insert(partition, offset);
         }
-        let stamps = Some((base, base.plus(i64::from(rows) - 1)));
-        Ok(Receipt {
-            rows: u64::from(rows),
-            stamps,
-            positions,
-        })
+        receipt.stamps = Some((base, base.plus(i64::from(left) - 1)));
+        Ok(Written::Done(receipt))
     }
 
     /// Takes nothing new, drains, closes every partition and leaves.
@@ -283,39 +291,6 @@ impl Shared {
 
 fn parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Queues a submission whose first row has stamp `base`.
-fn place(
-    submission: Submission,
-    base: Hlc,
-    permits: Vec<mpsc::Permit<'_, Message>>,
-) -> Vec<(PartitionId, oneshot::Receiver<Offset>)> {
-    let Submission {
-        def,
-        source,
-        cuts,
-        held,
-        ..
-    } = submission;
-    let held = Arc::new(held);
-    let mut waiting = Vec::with_capacity(cuts.len());
-    for (permit, cut) in permits.into_iter().zip(cuts) {
-        let (sender, done) = oneshot::channel();
-        permit.send(Message {
-            base,
-            version: def.version(),
-            codec: Arc::clone(def.newest()),
-            source: source.clone(),
-            parts: cut.parts,
-            done: Done {
-                sender,
-                _held: Arc::clone(&held),
-            },
-        });
-        waiting.push((cut.partition, done));
-    }
-    waiting
 }
 
 /// Joins, and joins again whenever the writer ends, until told to stop.
@@ -364,5 +339,7 @@ async fn supervise(shared: Arc<Shared>) {
     }
 }
 
+#[cfg(test)]
+mod growth_tests;
 #[cfg(test)]
 mod tests;

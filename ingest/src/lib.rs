@@ -11,6 +11,7 @@
 mod budget;
 mod commits;
 mod cut;
+mod earlier;
 mod error;
 mod gateway;
 pub mod http;
@@ -19,10 +20,12 @@ pub mod parse;
 #[cfg(test)]
 mod rig;
 mod settings;
+mod submission;
 mod writer;
 
 pub use budget::Reservation;
 pub use commits::{CommitSource, NoCommits};
 pub use error::IngestError;
-pub use gateway::{Gateway, Receipt, Source, Submission};
+pub use gateway::{Gateway, Receipt, Source};
 pub use settings::{Environment, GatewaySettings, Limits};
+pub use submission::Submission;

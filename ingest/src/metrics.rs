@@ -53,3 +53,8 @@ pub(crate) fn drift_refused() {
 pub(crate) fn refused(kind: &'static str) {
     counter!("tourbillon_ingest_refused_requests_total", "outcome" => kind).increment(1);
 }
+
+/// Rows of a repeat were left out: they landed before the stream grew.
+pub(crate) fn repeated_rows(rows: usize) {
+    counter!("tourbillon_ingest_repeated_rows_total").increment(rows as u64);
+}

@@ -19,9 +19,10 @@ use tourbillon_log::{
 };
 
 use crate::commits::NoCommits;
-use crate::gateway::{Gateway, REQUEST_BYTES, Source, Submission};
+use crate::gateway::{Gateway, REQUEST_BYTES, Source};
 use crate::parse::{Format, OnError, parse_rows};
 use crate::settings::{Environment, GatewaySettings};
+use crate::submission::Submission;
 
 pub(crate) const PARTITIONS: u32 = 3;
 
@@ -83,6 +84,24 @@ impl Rig {
         Self { log, gateway, def }
     }
 
+    /// Another gateway on the same log, with the stream as it is now.
+    pub(crate) async fn beside(&self, name: &str) -> Self {
+        let mut settings = settings(name);
+        (settings.name, settings.lease) = (name.into(), Duration::from_secs(3));
+        let env = environment(Arc::new(self.log.clone())).await;
+        let gateway = Gateway::start(settings, env);
+        patient(gateway.until_ready()).await;
+        let view = gateway.control().view();
+        let def = Arc::clone(&view.streams[&self.def.name]);
+        let log = self.log.clone();
+        Self { log, gateway, def }
+    }
+
+    /// The stream has this many partitions from now on.
+    pub(crate) async fn grow(&mut self, partitions: u32) {
+        self.def = stream(self.gateway.control(), partitions).await;
+    }
+
     pub(crate) async fn new() -> Self {
         Self::with(settings("process-a")).await
     }
@@ -91,18 +110,23 @@ impl Rig {
         Self::on(MemoryLog::new(Arc::new(SystemClock::new())), settings).await
     }
 
-    pub(crate) fn submission(&self, rows: usize, sequence: Option<u64>) -> Submission {
+    /// Rows of 17 symbols, numbered.
+    pub(crate) fn batch(&self, rows: usize) -> RecordBatch {
         let lines: String = (0..rows)
             .map(|i| format!("{{\"symbol\":\"s{}\",\"n\":{i}}}\n", i % 17))
             .collect();
         let body = Bytes::from(lines);
-        let parsed = parse_rows(Format::NdJson, self.def.schema(), &body, OnError::Refuse).unwrap();
+        let parsed = parse_rows(Format::NdJson, self.def.schema(), &body, OnError::Refuse);
+        parsed.unwrap().rows
+    }
+
+    pub(crate) fn submission(&self, rows: usize, sequence: Option<u64>) -> Submission {
         let source = sequence.map(|sequence| Source {
             name: "feed".into(),
             sequence,
         });
         let held = self.gateway.reserve(REQUEST_BYTES).unwrap();
-        Submission::new(Arc::clone(&self.def), &parsed.rows, source, held).unwrap()
+        Submission::new(Arc::clone(&self.def), &self.batch(rows), source, held).unwrap()
     }
 
     pub(crate) fn at(&self, partition: u32) -> TopicPartition {
@@ -141,7 +165,7 @@ impl Rig {
     /// `(hlc, n, symbol)` of every accepted row, by HLC.
     pub(crate) async fn rows(&self) -> Vec<(i64, i64, String)> {
         let mut all = Vec::new();
-        for partition in 0..PARTITIONS {
+        for partition in 0..self.def.partitions {
             let before = all.len();
             for batch in self.replay(partition).await.0 {
                 let stamps = batch.column(0).as_primitive::<TimestampNanosecondType>();

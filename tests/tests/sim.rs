@@ -7,7 +7,7 @@ use tourbillon_tests::sim::{Options, Outcome, run_seed, run_seeds};
 const SEEDS: u64 = 200;
 
 /// For each rule the seed to begin with and the number of seeds within which breaking it is caught.
-const CAUGHT: [(Rule, u64, u64); 27] = [
+const CAUGHT: [(Rule, u64, u64); 30] = [
     (Rule::WatermarkByMin, 0, 5),
     (Rule::OpenAtWatermark, 0, 30),
     (Rule::FrameNumbers, 0, 5),
@@ -35,6 +35,9 @@ const CAUGHT: [(Rule, u64, u64); 27] = [
     (Rule::SourcesTravel, 0, 5),
     (Rule::TailLeaves, 0, 5),
     (Rule::FinalThroughT, 0, 5),
+    (Rule::CutByMin, 0, 60),
+    (Rule::CutsAgree, 0, 60),
+    (Rule::EarlierAsked, 0, 60),
 ];
 
 fn threads() -> usize {

@@ -8,7 +8,7 @@
 //!  8 crc32c u32   12 body start u32
 //! 16 writer u32   20 schema version u32
 //! 24 pseq u64     32 hlc first i64   40 hlc last i64
-//! 48 rows u32     52 zero u32
+//! 48 rows u32     52 cut u32
 //! 56 sources: sequence u64, part u32, rows u32, last u8, name length u8, name
 //! ```
 
@@ -21,6 +21,7 @@ use thiserror::Error;
 pub use body::BodyCodec;
 pub use source::SourcePart;
 
+use crate::control::MAX_PARTITIONS;
 use crate::error::ErrorKind;
 use crate::hlc::Hlc;
 use crate::ids::WriterId;
@@ -85,6 +86,9 @@ pub struct FrameHeader {
     pub schema_version: u32,
     /// Whether row `i` has stamp `hlc_first + i`; otherwise the body starts with the distances.
     pub contiguous: bool,
+    /// The partition count by which the writer cuts requests from here on; 0 in FENCE and in
+    /// frames of builds that did not say it.
+    pub cut: u32,
     /// Whose rows these are, in row order. Empty if no client named itself.
     pub sources: Vec<SourcePart>,
 }
@@ -134,8 +138,15 @@ impl FrameHeader {
             rows: 0,
             schema_version: 0,
             contiguous: true,
+            cut: 0,
             sources: Vec::new(),
         }
+    }
+
+    /// The same, of a writer that cuts by `cut` partitions.
+    #[must_use]
+    pub fn cut_by(self, cut: u32) -> Self {
+        Self { cut, ..self }
     }
 
     /// The frame of this header and `body`. Names longer than 255 bytes or more than 65,535
@@ -159,7 +170,7 @@ impl FrameHeader {
         out.put_i64_le(self.hlc_first.0);
         out.put_i64_le(self.hlc_last.0);
         out.put_u32_le(self.rows);
-        out.put_u32_le(0);
+        out.put_u32_le(self.cut);
         for source in &self.sources {
             source
                 .encode(&mut out)
@@ -200,6 +211,7 @@ impl FrameHeader {
             hlc_last: Hlc(u64_at(fixed, 40).cast_signed()),
             rows: u32_at(fixed, 48),
             contiguous: fixed[5] & FLAG_CONTIGUOUS != 0,
+            cut: u32_at(fixed, 52),
             sources: SourcePart::decode_all(encoded, count).ok_or_else(|| field("source list"))?,
         };
         header.check()?;
@@ -210,6 +222,9 @@ impl FrameHeader {
         let field = |field| Err(FrameError::Field { field });
         if (self.kind == FrameKind::Data) != (self.rows > 0) || self.rows > MAX_FRAME_ROWS {
             return field("row count");
+        }
+        if self.cut > MAX_PARTITIONS {
+            return field("cut");
         }
         let span = self.hlc_last.0.checked_sub(self.hlc_first.0);
         let least = i64::from(self.rows.saturating_sub(1));
@@ -263,6 +278,7 @@ mod tests {
             rows: 5,
             schema_version: 2,
             contiguous: true,
+            cut: 5,
             sources: vec![part("feed-a", 3, true, 2), part("", 0, true, 3)],
         }
     }
@@ -278,7 +294,8 @@ mod tests {
 
     #[test]
     fn contradicting_fields_are_refused() {
-        let spoil: [fn(&mut FrameHeader); 5] = [
+        let spoil: [fn(&mut FrameHeader); 6] = [
+            |h| h.cut = MAX_PARTITIONS + 1,
             |h| h.rows = 0,
             |h| h.kind = FrameKind::Beat,
             |h| h.hlc_last = Hlc(2000),

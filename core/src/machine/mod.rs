@@ -3,6 +3,7 @@
 //! It looks at frame headers only. Whoever feeds it the same records, worker, query node, joining
 //! gateway or verifier, gets the same verdicts, watermark and state.
 
+mod source;
 mod sources;
 mod state;
 mod verdict;
@@ -16,7 +17,8 @@ use crate::ids::{Offset, WriterId};
 use crate::manifest::RowCounts;
 use sources::SourceTable;
 
-pub use sources::{MAX_SOURCES, SOURCE_EXPIRY_NS, SOURCE_WINDOW};
+pub use source::{Landed, SOURCE_WINDOW};
+pub use sources::{EarlierSources, MAX_SOURCES, SOURCE_EXPIRY_NS};
 pub use verdict::{Reason, Refusal, Verdict};
 
 /// Writers remembered one by one after they left. Older ones are told by their id alone.
@@ -33,6 +35,8 @@ pub struct MachineRules {
 struct Member {
     closed: Hlc,
     next_pseq: u64,
+    /// The partition count by which it cuts requests; 0 if it never said.
+    cut: u32,
 }
 
 /// State of one partition.
@@ -88,6 +92,18 @@ impl PartitionMachine {
     /// Whether `writer` is open.
     pub fn is_open(&self, writer: WriterId) -> bool {
         self.members.contains_key(&writer)
+    }
+
+    /// The partition count by which requests that name their source are cut here: all members cut
+    /// by it or by more, and nobody will come who cuts by less. 0 before a writer said it.
+    pub fn cut(&self) -> u32 {
+        self.sources.cut()
+    }
+
+    /// What is remembered of requests cut by less than [`PartitionMachine::cut`].
+    pub fn earlier(&self) -> impl Iterator<Item = (u32, EarlierSources)> {
+        let earlier = self.sources.earlier().iter();
+        earlier.map(|(cut, sources)| (*cut, EarlierSources::new(sources)))
     }
 
     /// Judges the frame at `offset` that the log took at `append_time_ns`. `None` stands for a
@@ -149,11 +165,13 @@ impl PartitionMachine {
         {
             return Err(Reason::WriterDeparted);
         }
-        if frame.pseq == 0 {
-            Ok(())
-        } else {
-            Err(Reason::FrameMissing)
+        if frame.pseq != 0 {
+            return Err(Reason::FrameMissing);
         }
+        if frame.cut != 0 && frame.cut < self.cut() {
+            return Err(Reason::OtherCut);
+        }
+        Ok(())
     }
 
     fn judge_drift(&self, append_time_ns: i64, frame: &FrameHeader) -> Result<(), Reason> {
@@ -177,21 +195,14 @@ impl PartitionMachine {
                 let member = Member {
                     closed: if through { self.watermark } else { Hlc::MIN },
                     next_pseq: 1,
+                    cut: frame.cut,
                 };
                 self.members.insert(writer, member);
+                self.advance_cut();
                 return Verdict::accept(0);
             }
             FrameKind::Fence => self.depart(writer),
-            FrameKind::Data | FrameKind::Beat | FrameKind::Close => {
-                let next_pseq = frame.pseq + 1;
-                self.members.insert(
-                    writer,
-                    Member {
-                        closed: frame.hlc_last,
-                        next_pseq,
-                    },
-                );
-            }
+            FrameKind::Data | FrameKind::Beat | FrameKind::Close => self.hear(frame),
         }
         self.advance();
         if frame.kind == FrameKind::Close {
@@ -201,7 +212,22 @@ impl PartitionMachine {
         if frame.sources.is_empty() {
             return Verdict::accept(frame.rows);
         }
-        self.sources.admit(append_time_ns, &frame.sources)
+        self.sources
+            .admit(append_time_ns, frame.cut, &frame.sources)
+    }
+
+    /// A member has spoken.
+    fn hear(&mut self, frame: &FrameHeader) {
+        let before = self.members.get(&frame.writer).map_or(0, |m| m.cut);
+        let member = Member {
+            closed: frame.hlc_last,
+            next_pseq: frame.pseq + 1,
+            cut: before.max(frame.cut),
+        };
+        self.members.insert(frame.writer, member);
+        if member.cut > before {
+            self.advance_cut();
+        }
     }
 
     /// A partition begins where its first writer's clock stands: above the watermark of every
@@ -226,8 +252,25 @@ impl PartitionMachine {
         }
     }
 
+    /// The cut follows the members as W does. Once it has risen, no member's earlier requests are
+    /// under way any more: what is remembered of them is final.
+    fn advance_cut(&mut self) {
+        let said = self.members.values().map(|member| member.cut);
+        let said = said.filter(|cut| *cut > 0);
+        let cut = if broken(Rule::CutByMin) {
+            said.max()
+        } else {
+            said.min()
+        };
+        if let Some(cut) = cut.filter(|cut| *cut > self.cut()) {
+            self.sources.turn(cut);
+        }
+    }
+
     fn depart(&mut self, writer: WriterId) {
-        self.members.remove(&writer);
+        if self.members.remove(&writer).is_some() {
+            self.advance_cut();
+        }
         if self.departed_through.is_none_or(|through| writer > through) {
             self.departed.insert(writer);
         }
@@ -237,5 +280,7 @@ impl PartitionMachine {
     }
 }
 
+#[cfg(test)]
+mod cut_tests;
 #[cfg(test)]
 mod tests;

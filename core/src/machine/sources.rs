@@ -1,54 +1,58 @@
 //! Client sources: which requests of which client were seen, in bounded memory.
+//!
+//! A request names the same rows in every repeat only while it is cut by the same number of
+//! partitions. The table therefore begins anew when the partition's cut rises, and what it knew
+//! is kept as it was: gateways ask it before they cut a repeat by the new count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::source::{Landed, Source};
 use super::verdict::{Reason, Verdict};
 use crate::broken::{Rule, broken};
 use crate::frame::SourcePart;
 
-/// Sequences of one source that may be in flight at once.
-pub const SOURCE_WINDOW: u64 = 1024;
-
-/// Sources remembered in a partition; the longest silent leaves first.
+/// Sources remembered in a partition; the longest silent leaves first. One counts once for every
+/// cut under which it is remembered.
 pub const MAX_SOURCES: usize = 4096;
 
 /// A source silent for this long (append time, ns) is forgotten.
 pub const SOURCE_EXPIRY_NS: i64 = 3_600_000_000_000;
 
-/// Runs of complete sequences kept per source; the lowest is forgotten first.
-const MAX_RUNS: usize = 512;
-
-/// What is known of one source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Source {
-    pub(super) last_seen_ns: i64,
-    /// Complete sequences: first to last of each run, both inclusive, never touching.
-    pub(super) runs: BTreeMap<u64, u64>,
-    /// Sequences whose first parts are here, and the part that must come next.
-    pub(super) partial: BTreeMap<u64, u32>,
-}
+pub(super) type ByName = BTreeMap<Arc<str>, Source>;
 
 /// All sources of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SourceTable {
-    by_name: BTreeMap<Arc<str>, Source>,
-    by_silence: BTreeSet<(i64, Arc<str>)>,
+    /// The partition count by which requests are cut; 0 before a writer said it.
+    cut: u32,
+    by_name: ByName,
+    /// What was known when each earlier cut ended.
+    earlier: BTreeMap<u32, ByName>,
+    /// Append time, cut and name.
+    by_silence: BTreeSet<(i64, u32, Arc<str>)>,
     /// Highest append time seen: expiry never depends on a log clock stepping back.
     now_ns: i64,
 }
 
 impl SourceTable {
     /// Judges the parts of an otherwise good frame, in row order.
-    pub(super) fn admit(&mut self, append_time_ns: i64, parts: &[SourcePart]) -> Verdict {
+    pub(super) fn admit(&mut self, append_time_ns: i64, cut: u32, parts: &[SourcePart]) -> Verdict {
         self.now_ns = self.now_ns.max(append_time_ns);
         self.expire();
+        // builds that do not say it are to be gone before a stream grows
+        let other = cut != 0 && cut != self.cut && !broken(Rule::CutsAgree);
         let mut verdict = Verdict::default();
         let mut from = 0;
         for part in parts {
             let rows = from..from + part.rows;
             from = rows.end;
-            match self.admit_part(part) {
+            let judged = if other && part.is_named() {
+                Err(Reason::OtherCut)
+            } else {
+                self.admit_part(part)
+            };
+            match judged {
                 Ok(()) => verdict.push_accepted(rows),
                 Err(reason) => verdict.push_refused(rows, reason),
             }
@@ -61,16 +65,30 @@ impl SourceTable {
             return Ok(());
         }
         let name = Arc::clone(&part.source);
+        if !self.earlier.is_empty() && !self.by_name.contains_key(&name) {
+            let source = self.begin(&name);
+            self.by_name.insert(Arc::clone(&name), source);
+        }
         let source = self.by_name.entry(Arc::clone(&name)).or_default();
         self.by_silence
-            .remove(&(source.last_seen_ns, Arc::clone(&name)));
+            .remove(&(source.last_seen_ns, self.cut, Arc::clone(&name)));
         source.last_seen_ns = self.now_ns;
         let verdict = source.admit(part);
-        self.by_silence.insert((self.now_ns, name));
-        if self.by_name.len() > MAX_SOURCES {
+        self.by_silence.insert((self.now_ns, self.cut, name));
+        if self.by_silence.len() > MAX_SOURCES {
             self.forget_longest_silent();
         }
         verdict
+    }
+
+    /// A source not seen under this cut: what it forgot under an earlier one stays forgotten.
+    fn begin(&self, name: &str) -> Source {
+        let mut earlier = self.earlier.values().rev();
+        let newest = earlier.find_map(|sources| sources.get(name));
+        Source {
+            floor: newest.map_or(0, Source::lowest),
+            ..Source::default()
+        }
     }
 
     fn expire(&mut self) {
@@ -78,29 +96,71 @@ impl SourceTable {
         while self
             .by_silence
             .first()
-            .is_some_and(|(seen, _)| *seen < limit)
+            .is_some_and(|(seen, ..)| *seen < limit)
         {
             self.forget_longest_silent();
         }
     }
 
     fn forget_longest_silent(&mut self) {
-        if let Some((_, name)) = self.by_silence.pop_first() {
+        let Some((_, cut, name)) = self.by_silence.pop_first() else {
+            return;
+        };
+        if cut == self.cut {
             self.by_name.remove(&name);
+        } else if let Some(sources) = self.earlier.get_mut(&cut) {
+            sources.remove(&name);
+            if sources.is_empty() {
+                self.earlier.remove(&cut);
+            }
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Source)> {
-        self.by_name.iter().map(|(name, source)| (&**name, source))
+    /// Requests are cut by `cut` from here on, which is more than before. Nobody said how those
+    /// were cut that came before anyone said it: they count as cut the same way.
+    pub(super) fn turn(&mut self, cut: u32) {
+        if self.cut == 0 {
+            let silence = std::mem::take(&mut self.by_silence);
+            let relabelled = silence.into_iter().map(|(seen, _, name)| (seen, cut, name));
+            self.by_silence = relabelled.collect();
+        } else if !self.by_name.is_empty() {
+            self.earlier
+                .insert(self.cut, std::mem::take(&mut self.by_name));
+        }
+        self.cut = cut;
     }
 
-    pub(super) fn restore(now_ns: i64, sources: impl Iterator<Item = (Arc<str>, Source)>) -> Self {
-        let by_name: BTreeMap<_, _> = sources.collect();
-        let silence =
-            |(name, source): (&Arc<str>, &Source)| (source.last_seen_ns, Arc::clone(name));
+    pub(super) fn cut(&self) -> u32 {
+        self.cut
+    }
+
+    pub(super) fn by_name(&self) -> &ByName {
+        &self.by_name
+    }
+
+    pub(super) fn earlier(&self) -> &BTreeMap<u32, ByName> {
+        &self.earlier
+    }
+
+    pub(super) fn restore(
+        now_ns: i64,
+        cut: u32,
+        by_name: ByName,
+        earlier: BTreeMap<u32, ByName>,
+    ) -> Self {
+        let all = earlier.iter().map(|(cut, sources)| (*cut, sources));
+        let mut by_silence = BTreeSet::new();
+        for (cut, sources) in all.chain([(cut, &by_name)]) {
+            let silence = sources
+                .iter()
+                .map(|(name, source)| (source.last_seen_ns, cut, Arc::clone(name)));
+            by_silence.extend(silence);
+        }
         Self {
-            by_silence: by_name.iter().map(silence).collect(),
+            cut,
             by_name,
+            earlier,
+            by_silence,
             now_ns,
         }
     }
@@ -110,165 +170,25 @@ impl SourceTable {
     }
 }
 
-impl Source {
-    fn admit(&mut self, part: &SourcePart) -> Result<(), Reason> {
-        let sequence = part.sequence;
-        if self.is_complete(sequence) {
-            return Err(Reason::ClientDuplicate);
-        }
-        if sequence.saturating_add(SOURCE_WINDOW) <= self.highest() {
-            return Err(Reason::SequenceForgotten);
-        }
-        let next = self.partial.get(&sequence).copied().unwrap_or(0);
-        if part.part < next {
-            return Err(Reason::ClientDuplicate);
-        }
-        if part.part > next {
-            return Err(Reason::PartMissing);
-        }
-        if part.last {
-            self.partial.remove(&sequence);
-            self.complete(sequence);
-        } else {
-            self.partial.insert(sequence, next + 1);
-        }
-        let floor = self.highest().saturating_sub(SOURCE_WINDOW - 1);
-        self.partial = self.partial.split_off(&floor);
-        Ok(())
+/// What a partition remembers of requests cut by an earlier partition count. No later record adds
+/// to it, so that whoever asks, whenever, is told the same until it expires.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EarlierSources(ByName);
+
+impl EarlierSources {
+    pub(super) fn new(sources: &ByName) -> Self {
+        Self(sources.clone())
     }
 
-    fn is_complete(&self, sequence: u64) -> bool {
-        let run = self.runs.range(..=sequence).next_back();
-        run.is_some_and(|(_, last)| sequence <= *last)
-    }
-
-    fn highest(&self) -> u64 {
-        let complete = self.runs.last_key_value().map_or(0, |(_, last)| *last);
-        let begun = self
-            .partial
-            .last_key_value()
-            .map_or(0, |(sequence, _)| *sequence);
-        complete.max(begun)
-    }
-
-    /// Adds one sequence, joining it with the runs that it touches.
-    fn complete(&mut self, sequence: u64) {
-        let before = self
-            .runs
-            .range(..sequence)
-            .next_back()
-            .map(|(first, last)| (*first, *last));
-        let first = match before {
-            Some((first, last)) if last.checked_add(1) == Some(sequence) => first,
-            _ => sequence,
-        };
-        let after = sequence
-            .checked_add(1)
-            .and_then(|next| self.runs.remove(&next));
-        self.runs.insert(first, after.unwrap_or(sequence));
-        while self.runs.len() > MAX_RUNS {
-            self.runs.pop_first();
-        }
+    /// How much of a request landed here, as one knows at `now_ns`.
+    pub fn landed(&self, source: &str, sequence: u64, now_ns: i64) -> Landed {
+        let known = self.0.get(source);
+        let limit = now_ns.saturating_sub(SOURCE_EXPIRY_NS);
+        let known = known.filter(|source| source.last_seen_ns >= limit);
+        known.map_or(Landed::Nothing, |source| source.landed(sequence))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn part(sequence: u64, part: u32, last: bool) -> SourcePart {
-        SourcePart {
-            source: "feed".into(),
-            sequence,
-            part,
-            last,
-            rows: 1,
-        }
-    }
-
-    fn judge(table: &mut SourceTable, now: i64, part: SourcePart) -> Option<Reason> {
-        table
-            .admit(now, &[part])
-            .refused
-            .first()
-            .map(|refusal| refusal.reason)
-    }
-
-    #[test]
-    fn parts_are_accepted_once_and_in_order() {
-        let mut table = SourceTable::default();
-        assert_eq!(
-            judge(&mut table, 0, part(5, 1, true)),
-            Some(Reason::PartMissing)
-        );
-        assert_eq!(judge(&mut table, 0, part(5, 0, false)), None);
-        assert_eq!(
-            judge(&mut table, 0, part(5, 0, false)),
-            Some(Reason::ClientDuplicate)
-        );
-        assert_eq!(judge(&mut table, 0, part(5, 1, true)), None);
-        assert_eq!(
-            judge(&mut table, 0, part(5, 1, true)),
-            Some(Reason::ClientDuplicate)
-        );
-        assert_eq!(judge(&mut table, 0, part(4, 0, true)), None);
-    }
-
-    #[test]
-    fn sequences_far_below_the_newest_are_told_from_duplicates() {
-        let mut table = SourceTable::default();
-        assert_eq!(judge(&mut table, 0, part(3, 0, true)), None);
-        assert_eq!(judge(&mut table, 0, part(5000, 0, true)), None);
-        assert_eq!(
-            judge(&mut table, 0, part(3, 0, true)),
-            Some(Reason::ClientDuplicate)
-        );
-        assert_eq!(
-            judge(&mut table, 0, part(4, 0, true)),
-            Some(Reason::SequenceForgotten)
-        );
-        assert_eq!(judge(&mut table, 0, part(5000 - 1023, 0, true)), None);
-    }
-
-    #[test]
-    fn silent_sources_expire_by_append_time() {
-        let mut table = SourceTable::default();
-        assert_eq!(judge(&mut table, 0, part(1, 0, true)), None);
-        assert_eq!(
-            judge(&mut table, SOURCE_EXPIRY_NS, part(1, 0, true)),
-            Some(Reason::ClientDuplicate)
-        );
-        assert_eq!(
-            judge(&mut table, 2 * SOURCE_EXPIRY_NS + 1, part(1, 0, true)),
-            None
-        );
-    }
-
-    #[test]
-    fn the_longest_silent_source_makes_room() {
-        let mut table = SourceTable::default();
-        for i in 0..=MAX_SOURCES {
-            let mut part = part(1, 0, true);
-            part.source = format!("s{i}").into();
-            table.admit(i64::try_from(i).unwrap(), &[part]);
-        }
-        assert_eq!(table.iter().count(), MAX_SOURCES);
-        assert!(table.iter().all(|(name, _)| name != "s0"));
-    }
-
-    proptest! {
-        #[test]
-        fn runs_agree_with_a_plain_set(sequences in proptest::collection::vec(0u64..600, 0..800)) {
-            let (mut table, mut seen) = (SourceTable::default(), BTreeSet::new());
-            for sequence in sequences {
-                let fresh = seen.insert(sequence);
-                let verdict = judge(&mut table, 0, part(sequence, 0, true));
-                prop_assert_eq!(verdict, (!fresh).then_some(Reason::ClientDuplicate));
-            }
-        }
-    }
-}
+#[path = "sources_tests.rs"]
+mod tests;

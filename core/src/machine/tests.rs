@@ -3,19 +3,19 @@ use proptest::prelude::*;
 use super::*;
 use crate::frame::SourcePart;
 
-const RULES: MachineRules = MachineRules {
+pub(super) const RULES: MachineRules = MachineRules {
     max_drift_ns: Some(500),
 };
-const W1: WriterId = WriterId(1);
-const W2: WriterId = WriterId(2);
+pub(super) const W1: WriterId = WriterId(1);
+pub(super) const W2: WriterId = WriterId(2);
 
-struct Feed {
-    machine: PartitionMachine,
+pub(super) struct Feed {
+    pub(super) machine: PartitionMachine,
     at: u64,
 }
 
 impl Feed {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             machine: PartitionMachine::new(RULES),
             at: 0,
@@ -29,7 +29,7 @@ impl Feed {
         )
     }
 
-    fn apply(&mut self, frame: &FrameHeader, append_time: i64) -> Option<Reason> {
+    pub(super) fn apply(&mut self, frame: &FrameHeader, append_time: i64) -> Option<Reason> {
         self.at += 1;
         let verdict = self
             .machine
@@ -42,7 +42,7 @@ impl Feed {
     }
 }
 
-fn data(writer: WriterId, pseq: u64, first: i64, rows: u32) -> FrameHeader {
+pub(super) fn data(writer: WriterId, pseq: u64, first: i64, rows: u32) -> FrameHeader {
     let mut frame = FrameHeader::bare(FrameKind::Data, writer, pseq, Hlc(first));
     frame.rows = rows;
     frame.hlc_last = Hlc(first + i64::from(rows) - 1);
@@ -190,6 +190,7 @@ prop_compose! {
     fn any_frame()(
         kind in 0usize..5, writer in 0u32..4, pseq in 0u64..6, hlc in 0i64..400,
         rows in 1u32..5, named in any::<bool>(), sequence in 0u64..5, append in 0i64..1000,
+        cut in 0u32..4,
     ) -> (FrameHeader, i64) {
         let kinds =
             [FrameKind::Open, FrameKind::Data, FrameKind::Beat, FrameKind::Close, FrameKind::Fence];
@@ -201,7 +202,7 @@ prop_compose! {
                     vec![SourcePart { source: "a".into(), sequence, part: 0, last: true, rows }];
             }
         }
-        (frame, append)
+        (frame.cut_by(cut), append)
     }
 }
 

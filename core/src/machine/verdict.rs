@@ -25,10 +25,13 @@ pub enum Reason {
     SequenceForgotten,
     /// An earlier part of the client's request is missing.
     PartMissing,
+    /// The writer opens for, or the client's request was cut by, another number of partitions
+    /// than requests are cut by here.
+    OtherCut,
 }
 
 impl Reason {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::ProducerDuplicate,
         Self::ClientDuplicate,
         Self::Malformed,
@@ -39,6 +42,7 @@ impl Reason {
         Self::AheadOfAppendTime,
         Self::SequenceForgotten,
         Self::PartMissing,
+        Self::OtherCut,
     ];
 
     /// Whether the same rows are already part of the stream.
@@ -59,6 +63,7 @@ impl Reason {
             Self::AheadOfAppendTime => "ahead_of_append_time",
             Self::SequenceForgotten => "sequence_forgotten",
             Self::PartMissing => "part_missing",
+            Self::OtherCut => "other_cut",
         }
     }
 

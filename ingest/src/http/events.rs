@@ -17,8 +17,9 @@ use super::problem::{Problem, rows};
 use super::streams::find;
 use super::{header, query};
 use crate::error::IngestError;
-use crate::gateway::{Gateway, REQUEST_BYTES, Receipt, Source, Submission};
+use crate::gateway::{Gateway, REQUEST_BYTES, Receipt, Source};
 use crate::parse::{Format, OnError, RowError, estimate_bytes, parse_rows};
+use crate::submission::Submission;
 
 const SOURCE: &str = "tourbillon-source";
 const SEQUENCE: &str = "tourbillon-sequence";

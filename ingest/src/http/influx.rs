@@ -21,9 +21,10 @@ use super::events::source;
 use super::problem::Problem;
 use super::query;
 use crate::error::IngestError;
-use crate::gateway::{Gateway, REQUEST_BYTES, Source, Submission};
+use crate::gateway::{Gateway, REQUEST_BYTES, Source};
 use crate::parse::ilp::{Outcome, Precision, Proposal, parse_lines};
 use crate::parse::{OnError, ParseError};
+use crate::submission::Submission;
 
 /// Rounds of "parse, create what is missing" before a request that keeps needing more fails.
 const MAX_ROUNDS: usize = 4;

@@ -25,6 +25,20 @@ pub(crate) struct Done {
     pub(crate) _held: Arc<Reservation>,
 }
 
+/// What waits for a lane.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    /// Rows.
+    Rows(Message),
+    /// From here on requests are cut by more partitions.
+    Cut {
+        /// Stamp of the frame that says so.
+        hlc: Hlc,
+        /// How many.
+        partitions: u32,
+    },
+}
+
 /// A request's rows for one partition.
 #[derive(Debug)]
 pub(crate) struct Message {
@@ -36,6 +50,8 @@ pub(crate) struct Message {
     pub(crate) codec: Arc<BodyCodec>,
     /// Who sent them.
     pub(crate) source: Option<Source>,
+    /// By how many partitions the request is cut.
+    pub(crate) partitions: u32,
     /// The rows.
     pub(crate) parts: Vec<Part>,
     /// Whom to tell.
@@ -153,8 +169,8 @@ impl Draft {
         self.rows >= MAX_FRAME_ROWS
     }
 
-    /// The frame, number `pseq` of `writer`.
-    pub(crate) fn build(self, writer: WriterId, pseq: u64) -> Result<Ready, FrameError> {
+    /// The frame, number `pseq` of `writer`, who cuts by `cut` partitions.
+    pub(crate) fn build(self, writer: WriterId, pseq: u64, cut: u32) -> Result<Ready, FrameError> {
         // a draft begins with a piece, and a piece has a row
         let (first, last) = (&self.pieces[0], &self.pieces[self.pieces.len() - 1]);
         let (hlc_first, hlc_last) = (first.stamp(0), last.last());
@@ -170,6 +186,7 @@ impl Draft {
             rows: self.rows,
             schema_version: first.version,
             contiguous,
+            cut,
             sources: self.sources(),
         };
         let batch = self.batch(&codec)?;

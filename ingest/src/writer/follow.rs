@@ -1,4 +1,4 @@
-//! Reading a partition's frame headers from its newest commit on, to learn its watermark.
+//! Reading a partition's frame headers from its newest commit on, to learn its watermark and its cut.
 
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::frame::FrameHeader;
@@ -60,9 +60,22 @@ impl HeaderFollower {
         &self.machine
     }
 
+    /// The state, for good.
+    pub(super) fn into_machine(self) -> PartitionMachine {
+        self.machine
+    }
+
     /// Reads on until everything below `end` is taken in.
     pub(super) async fn through(&mut self, end: Offset) -> Result<(), IngestError> {
-        while self.machine.next_offset() < end {
+        self.until(|machine| machine.next_offset() >= end).await
+    }
+
+    /// Reads on until the state is as wanted, or a little further.
+    pub(super) async fn until(
+        &mut self,
+        wanted: impl Fn(&PartitionMachine) -> bool,
+    ) -> Result<(), IngestError> {
+        while !wanted(&self.machine) {
             let records = self.reader.next().await;
             let failed = |source| IngestError::Log {
                 step: "read",

@@ -16,7 +16,7 @@ use tourbillon_core::machine::MachineRules;
 use tourbillon_log::{Delivery, TopicPartition};
 
 use super::Writer;
-use super::draft::{Done, Draft, Message, Ready};
+use super::draft::{Done, Draft, Message, Queued, Ready};
 use crate::error::IngestError;
 use crate::metrics::LaneMetrics;
 
@@ -40,18 +40,21 @@ struct InFlight {
 pub(super) struct Lane {
     writer: Arc<Writer>,
     at: TopicPartition,
-    queue: mpsc::Receiver<Message>,
+    queue: mpsc::Receiver<Queued>,
     in_flight: mpsc::Sender<InFlight>,
     next_pseq: u64,
+    /// By how many partitions requests are cut.
+    cut: u32,
     metrics: LaneMetrics,
 }
 
-/// Runs the lane of an opened partition until the writer closes.
+/// Runs the lane of a partition, opened with `cut`, until the writer closes.
 pub(super) async fn run(
     writer: Arc<Writer>,
     at: TopicPartition,
     rules: MachineRules,
-    queue: mpsc::Receiver<Message>,
+    cut: u32,
+    queue: mpsc::Receiver<Queued>,
 ) -> Result<(), IngestError> {
     let metrics = LaneMetrics::new(&at);
     let (in_flight, delivered) = mpsc::channel(MAX_UNDELIVERED_FRAMES);
@@ -68,6 +71,7 @@ pub(super) async fn run(
         queue,
         in_flight,
         next_pseq: 1,
+        cut,
         metrics,
     };
     tokio::try_join!(lane.send_all(), acks.acknowledge_all(delivered))?;
@@ -85,8 +89,8 @@ impl Lane {
                     self.queue.close();
                     draining = true;
                 }
-                message = self.queue.recv() => match message {
-                    Some(message) => self.gather(message).await?,
+                queued = self.queue.recv() => match queued {
+                    Some(queued) => self.take(queued).await?,
                     None => return self.close().await,
                 },
                 () = sleep(self.writer.settings.beat) => self.beat().await?,
@@ -94,30 +98,60 @@ impl Lane {
         }
     }
 
-    /// Sends a message with what else arrives within the linger.
-    async fn gather(&mut self, first: Message) -> Result<(), IngestError> {
+    async fn take(&mut self, queued: Queued) -> Result<(), IngestError> {
+        let mut next = Some(queued);
+        while let Some(queued) = next.take() {
+            match queued {
+                Queued::Rows(message) => next = self.gather(message).await?,
+                Queued::Cut { hlc, partitions } => {
+                    self.cut = partitions;
+                    self.bare(FrameKind::Beat, hlc).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message with what else arrives within the linger. Returns what came and is no
+    /// message.
+    async fn gather(&mut self, first: Message) -> Result<Option<Queued>, IngestError> {
         let deadline = Instant::now() + self.writer.settings.linger;
         let mut draft = None;
-        let mut next = Some(first);
-        while let Some(message) = next {
+        let mut next = Some(Queued::Rows(first));
+        while let Some(Queued::Rows(message)) = next {
+            self.check(&message)?;
             for piece in message.into_pieces() {
                 if let Some(full) = Draft::add(&mut draft, piece) {
                     self.send(full).await?;
                 }
             }
+            next = None;
             if draft.as_ref().is_some_and(Draft::is_full) {
                 break;
             }
             next = timeout_at(deadline, self.queue.recv()).await.ok().flatten();
         }
-        match draft {
-            Some(draft) => self.send(draft).await,
-            None => Ok(()),
+        if let Some(draft) = draft {
+            self.send(draft).await?;
         }
+        Ok(next)
+    }
+
+    /// Rows of a source are never queued behind a declaration of another cut than theirs.
+    fn check(&self, message: &Message) -> Result<(), IngestError> {
+        let other = message.source.is_some() && message.partitions != self.cut;
+        if other && !broken(Rule::CutsAgree) {
+            return Err(IngestError::OtherCut {
+                at: self.at.clone(),
+                cut: self.cut,
+                found: message.partitions,
+            });
+        }
+        Ok(())
     }
 
     async fn send(&mut self, draft: Draft) -> Result<(), IngestError> {
-        let built = draft.build(self.writer.id, self.next_pseq);
+        let built = draft.build(self.writer.id, self.next_pseq, self.cut);
         let ready = built.map_err(|source| IngestError::Frame {
             at: self.at.clone(),
             source,
@@ -141,11 +175,14 @@ impl Lane {
     }
 
     async fn bare(&mut self, kind: FrameKind, hlc: Hlc) -> Result<(), IngestError> {
-        let frame = FrameHeader::bare(kind, self.writer.id, self.next_pseq, hlc).encode(&[]);
-        let frame = frame.map_err(|source| IngestError::Frame {
-            at: self.at.clone(),
-            source,
-        })?;
+        let header = FrameHeader::bare(kind, self.writer.id, self.next_pseq, hlc);
+        let frame = header
+            .cut_by(self.cut)
+            .encode(&[])
+            .map_err(|source| IngestError::Frame {
+                at: self.at.clone(),
+                source,
+            })?;
         self.enqueue(Ready {
             frame,
             hlc_last: hlc,

@@ -10,42 +10,33 @@ mod follow;
 mod lane;
 mod lease;
 mod stamps;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tourbillon_core::broken::{Rule, broken};
-use tourbillon_core::control::{ControlRecord, ControlView, StreamDef};
+use tourbillon_core::control::ControlRecord;
 use tourbillon_core::error::error_chain;
-use tourbillon_core::frame::{FrameHeader, FrameKind};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::{PartitionId, StreamName, WriterId};
+use tourbillon_core::ids::{StreamName, WriterId};
 use tourbillon_log::{LogError, TopicPartition, watch};
 
-pub(crate) use draft::{Done, Message};
-use follow::HeaderFollower;
+pub(crate) use draft::{Done, Message, Queued};
 pub(crate) use lease::Lease;
 pub(crate) use stamps::Stamps;
+pub(crate) use streams::OpenStream;
 
 use crate::error::IngestError;
 use crate::metrics;
 use crate::settings::{Environment, GatewaySettings};
 
-/// How long a request waits for its stream to be opened.
-const OPEN_PATIENCE: Duration = Duration::from_secs(5);
-
 /// How long a leaving writer waits for the log to take what is queued.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Queues of a stream's partitions.
-pub(crate) type Lanes = Arc<[mpsc::Sender<Message>]>;
 
 /// A writer.
 #[derive(Debug)]
@@ -55,7 +46,7 @@ pub(crate) struct Writer {
     pub(crate) lease: Lease,
     env: Environment,
     settings: Arc<GatewaySettings>,
-    lanes: watch::Sender<BTreeMap<StreamName, Lanes>>,
+    streams: watch::Sender<BTreeMap<StreamName, OpenStream>>,
     closing: CancellationToken,
     ended: CancellationToken,
     /// The lanes.
@@ -90,7 +81,7 @@ impl Writer {
             lease: Lease::new(Arc::clone(&env.clock), settings.lease),
             env,
             settings,
-            lanes: watch::Sender::default(),
+            streams: watch::Sender::default(),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
             drained: TaskTracker::new(),
@@ -155,102 +146,6 @@ impl Writer {
     /// Resolves when the writer has ended.
     pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
-    }
-
-    /// Opens what `view` names and is not open yet. A view that fences this writer is the last
-    /// that it looks at: whoever fences looks for partitions in a later one.
-    async fn open_streams(self: &Arc<Self>, view: &ControlView) -> Result<(), IngestError> {
-        lease::look(self, view)?;
-        try_join_all(view.streams.values().map(|def| self.open_stream(def))).await?;
-        Ok(())
-    }
-
-    /// Partitions are opened in ascending order: a new one only by a writer that is open in all
-    /// older ones, so that the stream's watermark cannot fall.
-    async fn open_stream(self: &Arc<Self>, def: &StreamDef) -> Result<(), IngestError> {
-        let open = self.lanes.borrow().get(&def.name).map(Arc::clone);
-        let mut lanes = open.map_or_else(Vec::new, |lanes| lanes.to_vec());
-        if lanes.len() >= def.partitions as usize {
-            return Ok(());
-        }
-        let topic = self.env.control.stream_topic(&def.name);
-        for partition in (0..def.partitions).skip(lanes.len()).map(PartitionId) {
-            let at = TopicPartition {
-                topic: topic.clone(),
-                partition,
-            };
-            lanes.push(self.open_partition(def, at).await?);
-        }
-        self.lanes.send_modify(|open| {
-            open.insert(def.name.clone(), lanes.into());
-        });
-        Ok(())
-    }
-
-    async fn open_partition(
-        self: &Arc<Self>,
-        def: &StreamDef,
-        at: TopicPartition,
-    ) -> Result<mpsc::Sender<Message>, IngestError> {
-        let mut follower = HeaderFollower::start(&self.env, def, at.clone()).await?;
-        let range = self.env.log.range(&at).await;
-        follower
-            .through(range.map_err(|e| self.log_failed("read", &at, e))?.end)
-            .await?;
-        let clock = self.stamps.clock();
-        self.raise_above(follower.machine().watermark());
-        let frame = FrameHeader::bare(FrameKind::Open, self.id, 0, clock.last()).encode(&[]);
-        let frame = frame.map_err(|source| IngestError::Frame {
-            at: at.clone(),
-            source,
-        })?;
-        let failed = |source| self.log_failed("open", &at, source);
-        let opened = self
-            .env
-            .log
-            .enqueue(&at, frame)
-            .await
-            .map_err(failed)?
-            .await
-            .map_err(failed)?;
-        follower.through(opened.offset.next()).await?;
-        if !follower.machine().is_open(self.id) {
-            return Err(IngestError::NotOpened {
-                writer: self.id,
-                at,
-            });
-        }
-        self.raise_above(follower.machine().watermark());
-        let (sender, queue) = mpsc::channel(lane::MAX_QUEUED_MESSAGES);
-        let lane = lane::run(Arc::clone(self), at, def.rules, queue);
-        self.drained.spawn(self.attend(lane));
-        Ok(sender)
-    }
-
-    fn raise_above(&self, watermark: Hlc) {
-        if !broken(Rule::RaiseAboveWatermark) {
-            self.stamps.clock().raise(watermark);
-        }
-    }
-
-    /// The queues of a stream's first `partitions` partitions or more, as soon as they are open.
-    pub(crate) async fn lanes(
-        &self,
-        stream: &StreamName,
-        partitions: u32,
-    ) -> Result<Lanes, IngestError> {
-        let mut open = self.lanes.subscribe();
-        let enough = |lanes: &&Lanes| lanes.len() >= partitions as usize;
-        let ready = open.wait_for(|open| open.get(stream).filter(enough).is_some());
-        let opening = || IngestError::Opening(stream.clone());
-        tokio::select! {
-            biased;
-            () = self.ended.cancelled() => Err(IngestError::NotReady),
-            ready = timeout(OPEN_PATIENCE, ready) => {
-                let open = ready.ok().and_then(Result::ok).ok_or_else(opening)?;
-                open.get(stream).map(Arc::clone).ok_or_else(opening)
-            }
-        }
     }
 
     /// Drains every lane, closes every partition and leaves. Takes nothing new from then on. If

@@ -21,9 +21,6 @@ struct Args {
     /// Switches a safety rule off; the run then succeeds if it is caught.
     #[arg(long = "break", value_parser = parse_rule)]
     broken: Option<Rule>,
-    /// Lets clients cut repeats for the partitions there are by then.
-    #[arg(long)]
-    recut_repeats: bool,
     /// Goes on after a failing seed.
     #[arg(long)]
     keep_going: bool,
@@ -51,7 +48,6 @@ fn main() -> ExitCode {
     let options = Options {
         broken: args.broken,
         verbose: args.verbose,
-        recuts: args.recut_repeats,
     };
     let seeds = args.seed.map_or(args.seeds, |seed| seed..seed + 1);
     let start = tokio::time::Instant::now();

@@ -83,7 +83,7 @@ impl Chaos {
         if plan.rogue {
             tokio::spawn(self.clone().send_rogue());
         }
-        if plan.grows {
+        if plan.growths > 0 {
             tokio::spawn(self.clone().grow());
         }
         if plan.evolves {
@@ -109,13 +109,23 @@ impl Chaos {
     }
 
     async fn grow(self) {
-        self.later().await;
-        let more = u32::try_from(self.world.dice.number(1..3)).unwrap_or(1);
-        let partitions = self.world.plan.partitions + more;
-        self.world
-            .trace
-            .note(format_args!("growth to {partitions}"));
-        drop(self.admin.ensure_stream(&stream::growth(partitions)).await);
+        let mut partitions = self.world.plan.partitions;
+        for growth in 0..self.world.plan.growths {
+            if growth == 0 || self.world.dice.chance(0.5) {
+                self.later().await;
+            } else {
+                // before everyone has taken note of the one before
+                sleep(self.world.dice.millis(1..3000)).await;
+            }
+            if !self.world.is_troubled() {
+                return;
+            }
+            partitions += u32::try_from(self.world.dice.number(1..3)).unwrap_or(1);
+            self.world
+                .trace
+                .note(format_args!("growth to {partitions}"));
+            drop(self.admin.ensure_stream(&stream::growth(partitions)).await);
+        }
     }
 
     async fn evolve(self) {

@@ -24,8 +24,6 @@ pub(crate) struct Client {
     pub(crate) source: Option<Arc<str>>,
     /// The next sequence, shared by all connections of the source.
     pub(crate) sequence: Arc<AtomicU64>,
-    /// Whether a repeat is cut for the partitions that there are now: docs/PROTOCOL.md, 5.
-    pub(crate) recuts: bool,
 }
 
 impl Client {
@@ -50,12 +48,10 @@ impl Client {
         let gives_up_at = dice.chance(0.15).then(|| dice.number(1..4));
         for attempt in 1u64.. {
             let process = self.gateway().await;
-            if self.recuts {
-                let newest = self.newest(&process);
-                // rows are the same each time they are sent
-                let same = |newest: &Arc<StreamDef>| has_note(newest) == has_note(&def);
-                def = newest.filter(same).unwrap_or(def);
-            }
+            let newest = self.newest(&process);
+            // rows are the same each time they are sent
+            let same = |newest: &Arc<StreamDef>| has_note(newest) == has_note(&def);
+            def = newest.filter(same).unwrap_or(def);
             let batch = rows(&def, numbers.clone());
             let answer = self.submit(&process, &def, &batch, sequence).await;
             self.world.trace.note(format_args!(

@@ -58,9 +58,6 @@ pub struct Options {
     pub broken: Option<Rule>,
     /// Whether to keep the events as text.
     pub verbose: bool,
-    /// Whether clients cut their repeats for the partitions there are by then, as those do that
-    /// know nothing of partitions: a known gap, see docs/PROTOCOL.md, 5.
-    pub recuts: bool,
 }
 
 /// What a seed came to.
@@ -129,7 +126,7 @@ pub fn run_seed(seed: u64, options: Options) -> Outcome {
         let _entered = runtime.enter();
         World::new(plan, dice, options.verbose)
     };
-    let running = run::run(std::sync::Arc::clone(&world), options.recuts);
+    let running = run::run(std::sync::Arc::clone(&world));
     let whole = catch_unwind(AssertUnwindSafe(|| runtime.block_on(running)));
     let (trace, lines) = {
         let _entered = runtime.enter();
@@ -163,13 +160,8 @@ fn command(seed: u64, options: Options) -> String {
     let broken = options
         .broken
         .map(|rule| format!(" --break {}", rule.name()));
-    let recuts = if options.recuts {
-        " --recut-repeats"
-    } else {
-        ""
-    };
     format!(
-        "cargo run --release -p tourbillon-tests --bin sim -- --seed {seed}{}{recuts} -v",
+        "cargo run --release -p tourbillon-tests --bin sim -- --seed {seed}{} -v",
         broken.unwrap_or_default()
     )
 }

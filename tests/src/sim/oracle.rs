@@ -11,10 +11,12 @@ use tourbillon_core::ids::WriterId;
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     max_drift_ns: Option<i64>,
-    /// Closed stamp and next number of each open writer.
-    open: BTreeMap<WriterId, (Hlc, u64)>,
+    /// Closed stamp, next number and cut of each open writer.
+    open: BTreeMap<WriterId, (Hlc, u64, u32)>,
     gone: BTreeSet<WriterId>,
-    seen: BTreeSet<(String, u64, u32)>,
+    /// Requests by the cut that they were cut by.
+    seen: BTreeSet<(u32, String, u64, u32)>,
+    cut: u32,
     pub(crate) watermark: Hlc,
 }
 
@@ -30,10 +32,24 @@ impl Oracle {
     /// Row ranges of a frame that count.
     pub(crate) fn take(&mut self, append_ns: i64, frame: &FrameHeader) -> Vec<Range<u32>> {
         let accepted = self.accept(append_ns, frame);
-        if let Some(lowest) = self.open.values().map(|(closed, _)| *closed).min() {
+        self.advance();
+        accepted
+    }
+
+    fn advance(&mut self) {
+        if let Some(lowest) = self.open.values().map(|(closed, ..)| *closed).min() {
             self.watermark = self.watermark.max(lowest);
         }
-        accepted
+        let cuts = self.open.values().map(|(.., cut)| *cut);
+        let Some(lowest) = cuts.filter(|cut| *cut > 0).min() else {
+            return;
+        };
+        if self.cut == 0 {
+            // what nobody told the cut of counts as cut alike
+            let seen = std::mem::take(&mut self.seen).into_iter();
+            self.seen = seen.map(|(_, a, b, c)| (lowest, a, b, c)).collect();
+        }
+        self.cut = self.cut.max(lowest);
     }
 
     fn accept(&mut self, append_ns: i64, frame: &FrameHeader) -> Vec<Range<u32>> {
@@ -41,11 +57,13 @@ impl Oracle {
             FrameKind::Open => {
                 let fresh = !self.open.contains_key(&frame.writer);
                 let begins = self.open.is_empty() && self.watermark == Hlc::MIN;
-                if fresh && !self.gone.contains(&frame.writer) && frame.pseq == 0 {
+                let early = frame.cut > 0 && frame.cut < self.cut;
+                if fresh && !self.gone.contains(&frame.writer) && frame.pseq == 0 && !early {
                     if begins && !self.is_ahead(append_ns, frame) {
                         self.watermark = frame.hlc_first;
                     }
-                    self.open.insert(frame.writer, (self.watermark, 1));
+                    self.open
+                        .insert(frame.writer, (self.watermark, 1, frame.cut));
                 }
                 return Vec::new();
             }
@@ -55,19 +73,19 @@ impl Oracle {
             }
             FrameKind::Data | FrameKind::Beat | FrameKind::Close => {}
         }
-        let Some((closed, next)) = self.open.get(&frame.writer).copied() else {
+        let Some((closed, next, cut)) = self.open.get(&frame.writer).copied() else {
             return Vec::new();
         };
         let ahead = self.is_ahead(append_ns, frame);
         if frame.pseq != next || frame.hlc_first <= closed || ahead {
             return Vec::new();
         }
-        self.open.insert(frame.writer, (frame.hlc_last, next + 1));
+        let cut = cut.max(frame.cut);
+        self.open
+            .insert(frame.writer, (frame.hlc_last, next + 1, cut));
+        self.advance();
         if frame.kind == FrameKind::Close {
-            // its last word counts before it leaves
-            if let Some(lowest) = self.open.values().map(|(closed, _)| *closed).min() {
-                self.watermark = self.watermark.max(lowest);
-            }
+            // its last word counted before it leaves
             self.leave(frame.writer);
         }
         self.rows(frame)
@@ -93,8 +111,10 @@ impl Oracle {
         for part in &frame.sources {
             let rows = from..from + part.rows;
             from = rows.end;
-            let name = (part.source.to_string(), part.sequence, part.part);
-            if part.source.is_empty() || self.seen.insert(name) {
+            let name = part.source.to_string();
+            let other = frame.cut > 0 && frame.cut != self.cut;
+            let request = (self.cut, name, part.sequence, part.part);
+            if part.source.is_empty() || (!other && self.seen.insert(request)) {
                 accepted.push(rows);
             }
         }

@@ -37,7 +37,8 @@ pub(crate) struct Weather {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) partitions: u32,
-    pub(crate) grows: bool,
+    /// How often the stream grows.
+    pub(crate) growths: u64,
     pub(crate) evolves: bool,
     pub(crate) rogue: bool,
     pub(crate) forges: bool,
@@ -97,7 +98,11 @@ impl Plan {
         let beat = if long { 400..800 } else { 60..300 };
         Self {
             partitions: u32::try_from(dice.number(1..4)).unwrap_or(1),
-            grows: dice.chance(0.35),
+            growths: if dice.chance(0.5) {
+                dice.number(1..4)
+            } else {
+                0
+            },
             evolves: dice.chance(0.35),
             rogue: dice.chance(0.5),
             forges: dice.chance(0.25),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::sleep;
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::control::{ControlRecord, StreamDef};
-use tourbillon_core::frame::{FrameHeader, FrameKind};
+use tourbillon_core::frame::{FrameHeader, FrameKind, SourcePart};
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{PartitionId, WriterId};
 use tourbillon_log::TopicPartition;
@@ -122,6 +122,19 @@ impl Rogue {
         header.hlc_last = first.plus(count - 1);
         header.rows = u32::try_from(count).unwrap_or(0);
         header.schema_version = def.version();
+        if self.world.dice.chance(0.3) {
+            // more than the stream ever had would shut everyone out, as a clock far ahead would
+            let cut = self
+                .world
+                .dice
+                .number(0..u64::from(self.world.plan.partitions) + 1);
+            header.cut = u32::try_from(cut).unwrap_or(0);
+            header.sources = vec![SourcePart {
+                source: "rogue".into(),
+                sequence: self.frames.len() as u64,
+                ..SourcePart::anonymous(header.rows)
+            }];
+        }
         let body = def.newest().encode(&rows(def, numbers), None);
         let frame = header.encode(&body.expect("rows of this schema"));
         // what a sound partition refuses does not count

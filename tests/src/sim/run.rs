@@ -30,7 +30,7 @@ const SETTLE: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs the plan of `world` to its end.
-pub(crate) async fn run(world: Arc<World>, recuts: bool) {
+pub(crate) async fn run(world: Arc<World>) {
     world.trace.note(format_args!("{:?}", world.plan));
     let log: Arc<dyn Log> = Arc::new(world.broker.clone());
     let admin = ControlTopic::open(Arc::clone(&log), PREFIX).await;
@@ -51,7 +51,7 @@ pub(crate) async fn run(world: Arc<World>, recuts: bool) {
         queries: hosts.queries.clone(),
     };
     tasks.push(tokio::spawn(reader.run()));
-    let clients = start_clients(&world, &hosts, recuts);
+    let clients = start_clients(&world, &hosts);
     let chaos = Chaos {
         world: Arc::clone(&world),
         hosts: hosts.clone(),
@@ -100,7 +100,7 @@ pub(crate) async fn run(world: Arc<World>, recuts: bool) {
     }
 }
 
-fn start_clients(world: &Arc<World>, hosts: &Hosts, recuts: bool) -> Vec<JoinHandle<()>> {
+fn start_clients(world: &Arc<World>, hosts: &Hosts) -> Vec<JoinHandle<()>> {
     let mut clients = Vec::new();
     for number in 0..world.plan.clients {
         let client = Client {
@@ -108,7 +108,6 @@ fn start_clients(world: &Arc<World>, hosts: &Hosts, recuts: bool) -> Vec<JoinHan
             gateways: hosts.gateways.clone(),
             source: (number > 0).then(|| format!("client{number}").into()),
             sequence: Arc::new(AtomicU64::new(0)),
-            recuts,
         };
         // two connections: requests of one source may overtake one another
         clients.push(tokio::spawn(client.clone().run()));
