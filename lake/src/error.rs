@@ -126,10 +126,10 @@ impl LakeError {
         match self {
             Self::Absent { .. } => true,
             Self::Store { source, .. } => not_found(source),
-            Self::Parquet { source, .. } => match source {
-                ParquetError::External(cause) => cause.downcast_ref().is_some_and(not_found),
-                _ => false,
-            },
+            Self::Parquet {
+                source: ParquetError::External(cause),
+                ..
+            } => cause.downcast_ref().is_some_and(not_found),
             _ => false,
         }
     }

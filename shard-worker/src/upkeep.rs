@@ -221,8 +221,11 @@ impl Upkeep {
         let chain = self.compactions();
         let found = chain.after_tip(tip).await;
         if let Some(link) = found.map_err(|e| self.failed("read the compactions", e))? {
-            self.check_planned(&plan, &link)?;
-            return Ok((link.commit.body, link.tip));
+            if plan.is(&link.commit.body) {
+                return Ok((link.commit.body, link.tip));
+            }
+            let path = chain.path(plan.body.seq).to_string();
+            return Err(self.failed("read the compactions", LakeError::Forked { path }));
         }
         let body = self.rewrite(plan).await?;
         let commit = Commit::link(body, tip, self.nonce.clone());
@@ -237,19 +240,6 @@ impl Upkeep {
                 Appended::Adopted(link) => (link.commit.body, link.tip),
             },
         )
-    }
-
-    /// A compaction of another worker must be the one planned here.
-    fn check_planned(
-        &self,
-        plan: &CompactionPlan,
-        link: &Link<CompactionBody>,
-    ) -> Result<(), WorkerError> {
-        if plan.is(&link.commit.body) {
-            return Ok(());
-        }
-        let path = self.compactions().path(plan.body.seq).to_string();
-        Err(self.failed("read the compactions", LakeError::Forked { path }))
     }
 
     async fn rewrite(&self, plan: CompactionPlan) -> Result<CompactionBody, WorkerError> {

@@ -56,7 +56,6 @@ pub(crate) fn first_request(plan: &Plan) -> StreamRequest {
         window_ns: Some(plan.window_ns),
         compaction_ns: Some(plan.compaction_ns),
         retention_ns: Some(plan.retention_ns),
-        ..StreamRequest::default()
     }
 }
 
