@@ -89,12 +89,13 @@ impl Chain<Boundary> {
     /// The newest boundary. Older ones are cleared away, so it need not tie to anything.
     pub async fn standing(&self) -> Result<Option<Link<Boundary>>, LakeError> {
         for _ in 0..MAX_LISTINGS {
-            let mut newest = match self.newest_listed(0).await? {
-                None => return self.after_tip(&ChainTip::EMPTY).await,
-                Some(seq) => self.get(seq).await?,
-            };
+            let listed = self.newest_listed(0).await?;
+            let mut newest = self.get(listed.unwrap_or(0)).await?;
+            if listed.is_none() && newest.is_none() {
+                return Ok(None);
+            }
             while let Some(link) = &newest {
-                match self.next_after(link).await? {
+                match self.get(link.tip.next_seq).await? {
                     Some(next) => newest = Some(next),
                     None => return Ok(newest),
                 }

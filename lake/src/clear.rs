@@ -15,8 +15,9 @@ use crate::store::{Lake, object_path};
 /// Objects removed at the same time.
 const PARALLEL_DELETES: usize = 16;
 
-/// Boundaries that stay: the newest and the one it ties to.
-const BOUNDARIES_KEPT: u64 = 2;
+/// Boundaries that stay. Whoever has slept through fewer finds its next one taken, and a listing
+/// that lags still leads to the newest.
+const BOUNDARIES_KEPT: u64 = 64;
 
 impl Lake {
     /// Removes segments whose rows a compacted file holds, but for those that are such a file.

@@ -16,7 +16,7 @@ use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::Offset;
 use tourbillon_core::manifest::{Boundary, ChainTip, CompactionBody};
 use tourbillon_core::replica::Replica;
-use tourbillon_lake::{Chain, Lake, LakeError};
+use tourbillon_lake::{Chain, Lake, LakeError, Link};
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::follow::{FollowError, Follower, as_record};
 use tourbillon_log::{Log, watch};
@@ -123,15 +123,36 @@ impl PartitionTask {
         ended.map(|never| match never {})
     }
 
+    /// Reads everything from the store. What it says contradicts itself if retention clears it away
+    /// meanwhile: then the newest boundary is another one, and it is read again.
+    async fn load(&self) -> Result<(Replica, Tips), LakeError> {
+        let boundaries = self.chains().boundaries;
+        let before = boundaries.standing().await?;
+        let loaded = self.load_after(before.as_ref()).await;
+        let Err(error) = &loaded else { return loaded };
+        if error.kind() != ErrorKind::Data {
+            return loaded;
+        }
+        let tip = |link: Option<Link<Boundary>>| link.map(|link| link.tip);
+        if tip(boundaries.standing().await?) == tip(before) {
+            return loaded;
+        }
+        let path = boundaries.folder().to_string();
+        Err(LakeError::Overtaken { path })
+    }
+
     /// Reads what retention has left: the compactions, then the commits that they do not cover.
     /// Readers see their files from then on.
-    async fn load(&self) -> Result<(Replica, Tips), LakeError> {
+    async fn load_after(
+        &self,
+        boundary: Option<&Link<Boundary>>,
+    ) -> Result<(Replica, Tips), LakeError> {
         let mut state = State::default();
         let chains = self.chains();
         let mut tips = Tips::default();
-        if let Some(boundary) = chains.boundaries.standing().await? {
+        if let Some(boundary) = boundary {
             tips.boundaries = boundary.tip;
-            if let Some(kept) = boundary.commit.body.kept {
+            if let Some(kept) = boundary.commit.body.kept.clone() {
                 (tips.commits, tips.compactions) = (kept.commits, kept.compactions);
                 state.let_go(kept);
             }
@@ -182,6 +203,7 @@ impl PartitionTask {
             let all = missed || polled.is_multiple_of(FILE_POLLS);
             match self.take_links(&chains, &mut tips, all).await {
                 Ok(()) => away = false,
+                Err(error @ LakeError::Overtaken { .. }) => return Err(Failure::Lake(error)),
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     if !away {
                         tracing::warn!(error = error_chain(&error), "commit chain out of reach");
@@ -217,6 +239,13 @@ impl PartitionTask {
         if let Some(link) = boundary.filter(|link| link.tip != tips.boundaries) {
             tips.boundaries = link.tip;
             if let Some(kept) = link.commit.body.kept {
+                // what it has not seen yet is gone: it begins anew
+                let slept = kept.commits.next_seq > tips.commits.next_seq
+                    || kept.compactions.next_seq > tips.compactions.next_seq;
+                if slept {
+                    let path = chains.boundaries.folder().to_string();
+                    return Err(LakeError::Overtaken { path });
+                }
                 self.partition.let_go(kept);
             }
         }

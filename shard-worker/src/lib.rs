@@ -114,7 +114,7 @@ impl Worker {
         !self
             .progress()
             .values()
-            .any(|progress| progress.is_halted())
+            .any(|progress| progress.halted().is_some())
     }
 
     /// Stops reading and waits for the uploads in hand.
@@ -209,7 +209,7 @@ async fn supervise(job: PartitionJob, stop: CancellationToken) {
         let outcome = AssertUnwindSafe(job.run(stop.clone())).catch_unwind().await;
         let Ok(outcome) = outcome else {
             tracing::error!(at = ?job.at, "partition halted: its task panicked");
-            job.progress.halt();
+            job.progress.halt("its task panicked".into());
             return;
         };
         let Err(error) = outcome else {
@@ -217,8 +217,8 @@ async fn supervise(job: PartitionJob, stop: CancellationToken) {
         };
         let text = error_chain(&error);
         if error.kind() != ErrorKind::Unavailable {
-            tracing::error!(error = text, "partition halted: its data needs a look");
-            job.progress.halt();
+            tracing::error!(error = %text, "partition halted: its data needs a look");
+            job.progress.halt(text);
             return;
         }
         if job.progress.commits() > commits {

@@ -1,6 +1,7 @@
 //! How far a partition's work has come, for readiness, metrics and the demo.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::Gauge;
 use tourbillon_core::manifest::CommitBody;
@@ -15,7 +16,7 @@ pub struct Progress {
     committed_rows: AtomicU64,
     commits: AtomicU64,
     segments: AtomicU64,
-    halted: AtomicBool,
+    halted: OnceLock<String>,
     gauge: OpenRowsGauge,
 }
 
@@ -35,7 +36,7 @@ impl Progress {
             committed_rows: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             segments: AtomicU64::new(0),
-            halted: AtomicBool::new(false),
+            halted: OnceLock::new(),
             gauge: OpenRowsGauge(crate::metrics::open_rows(at)),
         }
     }
@@ -61,8 +62,9 @@ impl Progress {
             .fetch_add(body.segments.len() as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn halt(&self) {
-        self.halted.store(true, Ordering::Relaxed);
+    /// The partition stops for good; the first reason stays.
+    pub(crate) fn halt(&self, reason: String) {
+        let _first = self.halted.set(reason);
     }
 
     /// Offset of the record read next.
@@ -90,8 +92,8 @@ impl Progress {
         self.segments.load(Ordering::Relaxed)
     }
 
-    /// Whether the partition stopped for good: its data needs an operator.
-    pub fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Relaxed)
+    /// Why the partition has halted until an operator has looked, if it has.
+    pub fn halted(&self) -> Option<&str> {
+        self.halted.get().map(String::as_str)
     }
 }

@@ -184,15 +184,14 @@ impl Host {
     pub(crate) fn inspect(&self) {
         let state = self.state();
         for process in state.zombies.iter().chain(&state.current) {
-            let halted = process.worker().is_some_and(|worker| !worker.is_healthy());
-            if halted {
-                self.world.violated(
-                    "INV-CHAIN",
-                    format!(
-                        "{} halted: a commit or segment contradicts the log",
-                        self.name
-                    ),
-                );
+            let Some(worker) = process.worker() else {
+                continue;
+            };
+            for ((_, partition), progress) in worker.progress() {
+                if let Some(reason) = progress.halted() {
+                    let details = format!("{} partition {partition} halted: {reason}", self.name);
+                    self.world.violated("INV-CHAIN", details);
+                }
             }
         }
     }
