@@ -10,7 +10,7 @@ const SEEDS: u64 = 200;
 const CAUGHT: [(Rule, u64, u64); 30] = [
     (Rule::WatermarkByMin, 0, 5),
     (Rule::OpenAtWatermark, 0, 30),
-    (Rule::FrameNumbers, 0, 5),
+    (Rule::FrameNumbers, 0, 10),
     (Rule::AboveClosed, 0, 10),
     (Rule::DriftLimit, 0, 5),
     (Rule::ClientDuplicates, 0, 5),
@@ -31,13 +31,13 @@ const CAUGHT: [(Rule, u64, u64); 30] = [
     (Rule::AckWithinDrift, 0, 20),
     (Rule::FenceWaits, 0, 40),
     (Rule::RaiseAboveWatermark, 0, 10),
-    (Rule::StampAndQueue, 0, 5),
+    (Rule::StampAndQueue, 0, 10),
     (Rule::SourcesTravel, 0, 5),
     (Rule::TailLeaves, 0, 5),
     (Rule::FinalThroughT, 0, 5),
-    (Rule::CutByMin, 0, 60),
-    (Rule::CutsAgree, 0, 60),
-    (Rule::EarlierAsked, 0, 60),
+    (Rule::CutByMin, 0, 20),
+    (Rule::CutsAgree, 0, 20),
+    (Rule::EarlierAsked, 0, 30),
 ];
 
 fn threads() -> usize {
