@@ -60,6 +60,12 @@ pub enum Rule {
     TailLeaves,
     /// Only windows through T are called final.
     FinalThroughT,
+    /// A span is compacted only once every row of it is in a segment.
+    SpanSealed,
+    /// A compacted file holds every row of the segments that it replaces.
+    CompactsAll,
+    /// Segments go only after the compaction that replaces them stands.
+    SwapBeforeRemoval,
     /// A partition's cut is the minimum over the members, not the maximum.
     CutByMin,
     /// Requests with a source are cut by a new count only once no partition takes them by an
@@ -71,7 +77,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule with the name that `--break` takes.
-    pub const ALL: [(Self, &'static str); 30] = [
+    pub const ALL: [(Self, &'static str); 33] = [
         (Self::WatermarkByMin, "watermark-by-max"),
         (Self::OpenAtWatermark, "open-below-watermark"),
         (Self::FrameNumbers, "no-pseq-check"),
@@ -99,6 +105,9 @@ impl Rule {
         (Self::SourcesTravel, "source-forgotten"),
         (Self::TailLeaves, "tail-stays"),
         (Self::FinalThroughT, "final-above-t"),
+        (Self::SpanSealed, "span-closed-early"),
+        (Self::CompactsAll, "compaction-drops-rows"),
+        (Self::SwapBeforeRemoval, "removal-before-swap"),
         (Self::CutByMin, "cut-by-max"),
         (Self::CutsAgree, "old-cut-accepted"),
         (Self::EarlierAsked, "earlier-not-asked"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::{CompactedFile, SegmentMeta};
 use tourbillon_core::schema::StreamSchema;
@@ -34,13 +35,16 @@ impl Lake {
             schema_version: group.first().map_or(0, |segment| segment.schema_version),
         };
         let mut builder = SegmentBuilder::new(&spec)?;
-        for segment in group {
+        let lost = usize::from(broken(Rule::CompactsAll));
+        for segment in &group[lost..] {
             builder = self.append_rows(stream, segment, builder).await?;
         }
         let encoded = in_thread(move || builder.finish()).await?;
         let file = self.put_segment(stream, &encoded).await?;
         drop(encoded);
-        self.prove_compacted(stream, &file, group).await?;
+        if !broken(Rule::CompactsAll) {
+            self.prove_compacted(stream, &file, group).await?;
+        }
         Ok(CompactedFile { file, replaces })
     }
 

@@ -51,9 +51,10 @@ impl Head {
         self.stream == stream.as_str() && self.partition == partition
     }
 
-    /// Checks that the chain still holds this head. That the commits behind it tie to one another
-    /// is for the reader of the chain to check.
-    pub async fn check(&self, lake: &Lake, stream: &StreamName) -> Result<(), LakeError> {
+    /// Checks that the chain still holds this head, unless retention has let it go. That the commits
+    /// behind it tie to one another is for the reader of the chain to check, and so is whether
+    /// retention could let it go.
+    pub async fn check(&self, lake: &Lake, stream: &StreamName) -> Result<Held, LakeError> {
         let chain = Chain::new(lake, stream, self.partition);
         let damaged = |reason: String| LakeError::Damaged {
             path: chain.path(self.seq).to_string(),
@@ -61,22 +62,40 @@ impl Head {
         };
         let seen = format!("a witness saw it on {}", self.noted);
         match chain.get(self.seq).await? {
+            None if self.let_go(lake, stream).await? => Ok(Held::LetGo),
             None => Err(damaged(format!("it is gone: {seen}"))),
             Some(link) if link.tip.hash != self.hash => {
                 let (was, is) = (self.hash, link.tip.hash);
                 Err(damaged(format!("it was {was} when {seen}, and is {is}")))
             }
-            Some(_) => Ok(()),
+            Some(_) => Ok(Held::Yes),
         }
     }
+
+    async fn let_go(&self, lake: &Lake, stream: &StreamName) -> Result<bool, LakeError> {
+        let boundaries = Chain::boundaries(lake, stream, self.partition);
+        let standing = boundaries.standing().await?;
+        let kept = standing.and_then(|link| link.commit.body.kept);
+        Ok(kept.is_some_and(|kept| kept.commits.next_seq > self.seq))
+    }
+}
+
+/// What became of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The chain holds it.
+    Yes,
+    /// Retention let it go, and nobody can compare it any more.
+    LetGo,
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use object_store::PutMode;
+    use tourbillon_core::hlc::{Hlc, Key};
     use tourbillon_core::ids::Offset;
-    use tourbillon_core::manifest::{ChainTip, Commit, CommitBody, MachineState};
+    use tourbillon_core::manifest::{Boundary, ChainTip, Commit, CommitBody, Kept, MachineState};
 
     use super::*;
 
@@ -146,5 +165,29 @@ mod tests {
         lake.delete(&chain.path(2)).await.unwrap();
         let error = seen.check(&lake, &stream()).await.unwrap_err().to_string();
         assert!(error.contains("gone"), "{error}");
+        // what retention lets go is no lie
+        let kept = Kept {
+            gone_through: Key::default(),
+            from: Hlc(1),
+            segments: 1,
+            rows: 1,
+            through: 3,
+            commits: ChainTip {
+                next_seq: 3,
+                ..ChainTip::EMPTY
+            },
+            compactions: ChainTip::EMPTY,
+        };
+        let boundary = Boundary {
+            stream: "trades".into(),
+            partition: PartitionId(0),
+            seq: 0,
+            swept: 1,
+            kept: Some(kept),
+        };
+        let boundary = Commit::link(boundary, &ChainTip::EMPTY, "n".into()).unwrap();
+        let boundaries = Chain::boundaries(&lake, &stream(), PartitionId(0));
+        boundaries.append(&boundary).await.unwrap();
+        assert_eq!(seen.check(&lake, &stream()).await.unwrap(), Held::LetGo);
     }
 }

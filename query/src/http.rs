@@ -1,5 +1,7 @@
 //! The query service's HTTP interface.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -9,6 +11,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use tourbillon_core::control::WriterPhase;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::Hlc;
@@ -22,6 +25,12 @@ use crate::params::{WindowParams, wrong};
 use crate::rejects::RejectsParams;
 use crate::service::QueryService;
 use crate::window::Window;
+
+/// Times that an answer is planned whose files are replaced before its first row is read.
+const MAX_PLANS: u32 = 5;
+
+/// Pause before it is planned again: the partition is looking at its chains meanwhile.
+const REPLAN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Routes for clients that read.
 pub fn router(service: QueryService) -> Router {
@@ -54,8 +63,15 @@ async fn window(
     let format = OutputFormat::from_accept(accept)?;
     let def = service.find(&stream).await?;
     let params = WindowParams::parse(&pairs, def.schema())?;
-    let window = service.window(&def, &params).await?;
-    answer(window, format).await
+    let mut planned = 1;
+    loop {
+        let window = service.window(&def, &params).await?;
+        match answer(window, format).await {
+            Err(QueryError::Moved(_)) if planned < MAX_PLANS => sleep(REPLAN_PAUSE).await,
+            answered => return answered,
+        }
+        planned += 1;
+    }
 }
 
 /// Sends the first bytes only once there is a first batch, so that early errors have a status.

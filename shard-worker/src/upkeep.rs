@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::compaction::{CompactionPlan, CompactionPlanner};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
@@ -227,7 +228,12 @@ impl Upkeep {
             let path = chain.path(plan.body.seq).to_string();
             return Err(self.failed("read the compactions", LakeError::Forked { path }));
         }
+        let early = broken(Rule::SwapBeforeRemoval).then(|| plan.groups.concat());
         let body = self.rewrite(plan).await?;
+        if let Some(segments) = early {
+            let cleared = self.lake.clear_replaced(&self.def.name, &segments, &body);
+            cleared.await.map_err(|e| self.failed("remove", e))?;
+        }
         let commit = Commit::link(body, tip, self.nonce.clone());
         let commit = commit.map_err(|e| self.failed("make a compaction", e))?;
         let appended = chain.append(&commit).await;

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compaction;
 mod crash;
 mod demo;
 mod identity;

@@ -33,7 +33,7 @@ async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Ou
         bail!("there is no stream `{stream}`");
     }
     let witness = args.witness.as_deref().map(Witness::read).transpose()?;
-    let mut total = Vec::new();
+    let (mut total, mut heads_gone) = (Vec::new(), 0);
     for def in defs {
         if let Some(partition) = args.partition.filter(|p| *p >= def.partitions) {
             bail!("stream {} has no partition {partition}", def.name);
@@ -51,8 +51,10 @@ async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Ou
             bar.finish_and_clear();
             let mut report = report?;
             if let Some(witness) = &witness {
-                let lies = witness.check(&backbone.lake, &def.name, PartitionId(partition));
-                report.differences.extend(lies.await?);
+                let checked = witness.check(&backbone.lake, &def.name, PartitionId(partition));
+                let (lies, let_go) = checked.await?;
+                report.differences.extend(lies);
+                heads_gone += let_go;
             }
             if !args.json {
                 tell(def, partition, &report);
@@ -62,6 +64,11 @@ async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Ou
     }
     if args.json {
         out::line(&as_json(&total).to_string());
+    } else if heads_gone > 0 {
+        out::line(&format!(
+            "{heads_gone} heads of the witness lie behind what retention has let go, and cannot be \
+             compared any more"
+        ));
     }
     let clean = total
         .iter()
@@ -123,6 +130,19 @@ fn tell(def: &StreamDef, partition: u32, report: &PartitionReport) {
             "; the worker is behind the log"
         },
     ));
+    if report.compactions > 0 {
+        out::line(&format!(
+            "  {} compactions with {} files hold the same rows as the segments of their commits",
+            thousands(report.compactions),
+            thousands(report.compacted_files),
+        ));
+    }
+    if report.gone_rows > 0 {
+        out::line(&format!(
+            "  {} older rows were let go by retention and cannot be checked",
+            thousands(report.gone_rows)
+        ));
+    }
     if let Some(ByHash {
         below, segments, ..
     }) = report.by_hash
@@ -149,6 +169,9 @@ fn as_json(reports: &[(String, u32, PartitionReport)]) -> serde_json::Value {
             "open_rows": report.open_rows,
             "duplicate_rows": report.duplicate_rows,
             "rejected_rows": report.rejected_rows,
+            "compactions": report.compactions,
+            "compacted_files": report.compacted_files,
+            "gone_rows": report.gone_rows,
             "by_hash": report.by_hash.map(|past| json!({
                 "below_offset": past.below.0,
                 "commits": past.commits,

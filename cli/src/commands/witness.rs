@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::time::format_time_ns;
-use tourbillon_lake::witness::Head;
+use tourbillon_lake::witness::{Head, Held};
 use tourbillon_lake::{Lake, LakeError};
 
 /// A witness file as it was at the start.
@@ -41,26 +41,27 @@ impl Witness {
         &self.path
     }
 
-    /// What of a chain's history is not as it was seen.
+    /// What of a chain's history is not as it was seen, and how many heads retention has let go.
     pub(crate) async fn check(
         &self,
         lake: &Lake,
         stream: &StreamName,
         partition: PartitionId,
-    ) -> anyhow::Result<Vec<String>> {
-        let mut lies = Vec::new();
+    ) -> anyhow::Result<(Vec<String>, usize)> {
+        let (mut lies, mut let_go) = (Vec::new(), 0);
         for head in self
             .heads
             .iter()
             .filter(|head| head.is_of(stream, partition))
         {
             match head.check(lake, stream).await {
-                Ok(()) => {}
+                Ok(Held::Yes) => {}
+                Ok(Held::LetGo) => let_go += 1,
                 Err(error @ LakeError::Store { .. }) => return Err(error.into()),
                 Err(error) => lies.push(format!("{:#}", anyhow::Error::from(error))),
             }
         }
-        Ok(lies)
+        Ok((lies, let_go))
     }
 
     /// Adds the heads of chains as they are now; how many.

@@ -3,7 +3,9 @@
 use tourbillon_core::digest::Digest;
 use tourbillon_core::ids::StreamName;
 use tourbillon_core::machine::{MachineRules, PartitionMachine};
-use tourbillon_core::manifest::{COMMIT_VERSION, Commit, CommitBody};
+use tourbillon_core::manifest::{
+    Body, Boundary, COMMIT_VERSION, Commit, CommitBody, CompactionBody,
+};
 use tourbillon_core::replica::Replica;
 use tourbillon_core::sealer::Sealer;
 
@@ -11,6 +13,8 @@ use tourbillon_core::sealer::Sealer;
 /// after it. Sealed here, because no fuzzer finds the hash that a changed commit needs.
 pub fn run(data: &[u8]) {
     let _flipped = Commit::<CommitBody>::decode(data);
+    link::<CompactionBody>(data);
+    link::<Boundary>(data);
     let parsed: Result<Commit, _> = serde_json::from_slice(data);
     let Some(commit) = parsed
         .ok()
@@ -26,6 +30,20 @@ pub fn run(data: &[u8]) {
     let tip = commit.tip(&bytes);
     assert_eq!(tip.hash, Digest::of(&bytes), "another digest");
     resume(&commit);
+}
+
+/// A link of another chain is answered, and survives being written again.
+fn link<B: Body>(data: &[u8]) {
+    let _flipped = Commit::<B>::decode(data);
+    let parsed: Result<Commit<B>, _> = serde_json::from_slice(data);
+    let Some(link) = parsed.ok().filter(|link| link.version == COMMIT_VERSION) else {
+        return;
+    };
+    let link = link.seal().expect("a link that was read");
+    let bytes = link.encode().expect("a link that was read");
+    let again = Commit::<B>::decode(&bytes).expect("a link just written");
+    assert_eq!(again, link, "the link changed");
+    let _altered = link.check_root(Digest::ZERO);
 }
 
 fn resume(commit: &Commit) {
