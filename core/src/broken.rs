@@ -60,8 +60,6 @@ pub enum Rule {
     TailLeaves,
     /// Only windows through T are called final.
     FinalThroughT,
-    /// A span is compacted only once every row of it is in a segment.
-    SpanSealed,
     /// A compacted file holds every row of the segments that it replaces.
     CompactsAll,
     /// Segments go only after the compaction that replaces them stands.
@@ -77,7 +75,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule with the name that `--break` takes.
-    pub const ALL: [(Self, &'static str); 33] = [
+    pub const ALL: [(Self, &'static str); 32] = [
         (Self::WatermarkByMin, "watermark-by-max"),
         (Self::OpenAtWatermark, "open-below-watermark"),
         (Self::FrameNumbers, "no-pseq-check"),
@@ -105,7 +103,6 @@ impl Rule {
         (Self::SourcesTravel, "source-forgotten"),
         (Self::TailLeaves, "tail-stays"),
         (Self::FinalThroughT, "final-above-t"),
-        (Self::SpanSealed, "span-closed-early"),
         (Self::CompactsAll, "compaction-drops-rows"),
         (Self::SwapBeforeRemoval, "removal-before-swap"),
         (Self::CutByMin, "cut-by-max"),

@@ -6,7 +6,6 @@
 //! schema version share a file of at most [`MAX_FILE_ROWS`]. Whoever reads the same chain plans
 //! the same files.
 
-use crate::broken::{Rule, broken};
 use crate::hlc::{Hlc, Key};
 use crate::ids::{Offset, PartitionId, StreamName};
 use crate::manifest::{Body, ChainTip, CommitBody, CompactionBody, Kept, RejectsMeta, SegmentMeta};
@@ -143,8 +142,7 @@ impl CompactionPlanner {
         let window = (to - 1).div_euclid(self.window_ns).saturating_add(1);
         let sealed = window.saturating_mul(self.window_ns);
         let quiet = to.saturating_add(self.span_ns / DELAY_PARTS);
-        let passed = watermark.0 >= sealed.max(quiet) || broken(Rule::SpanSealed);
-        passed.then_some((Hlc(from), Hlc(to)))
+        (watermark.0 >= sealed.max(quiet)).then_some((Hlc(from), Hlc(to)))
     }
 
     fn plan(&mut self, span: (Hlc, Hlc), before: ChainTip, after: ChainTip) -> CompactionPlan {
