@@ -40,7 +40,7 @@ impl CommitSource for Lake {
         stream: &StreamName,
         partition: PartitionId,
     ) -> Result<Option<CommitBody>, LakeError> {
-        let newest = Chain::new(self, stream, partition).newest().await?;
+        let newest = Chain::new(self, stream, partition).newest_kept().await?;
         Ok(newest.map(|link| link.commit.body))
     }
 }

@@ -15,6 +15,7 @@ use object_store::PutMode;
 use object_store::path::Path;
 use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::digest::Digest;
+use tourbillon_core::error::ErrorKind;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::{
     Body, Boundary, ChainTip, Commit, CommitBody, CompactionBody, ManifestError,
@@ -69,6 +70,23 @@ impl Chain {
         Self::of(lake, stream, partition)
     }
 
+    /// The newest commit, looked for from where retention has left the chain. What is read
+    /// contradicts itself if retention clears it away meanwhile: then it may be read again.
+    pub async fn newest_kept(&self) -> Result<Option<Link>, LakeError> {
+        let boundaries = Chain::boundaries(&self.lake, &self.stream, self.partition);
+        let before = boundaries.standing().await?;
+        let kept = before
+            .as_ref()
+            .and_then(|link| link.commit.body.kept.as_ref());
+        let tip = kept.map_or(ChainTip::EMPTY, |kept| kept.commits);
+        match self.newest_after(&tip).await {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                Err(boundaries.overtaken_since(before.as_ref(), error).await?)
+            }
+            newest => newest,
+        }
+    }
+
     /// Removes a commit that was put where retention had cleared the chain away.
     pub async fn remove_outlived(&self, seq: u64) -> Result<(), LakeError> {
         self.lake.delete(&self.path(seq)).await
@@ -86,6 +104,21 @@ impl Chain<CompactionBody> {
 const MAX_LISTINGS: u32 = 5;
 
 impl Chain<Boundary> {
+    /// What a contradiction means, `error`, that was read since `before` stood.
+    pub async fn overtaken_since(
+        &self,
+        before: Option<&Link<Boundary>>,
+        error: LakeError,
+    ) -> Result<LakeError, LakeError> {
+        let tip = |link: &Link<Boundary>| link.tip;
+        let standing = self.standing().await?;
+        if standing.as_ref().map(tip) == before.map(tip) {
+            return Ok(error);
+        }
+        let path = self.folder().to_string();
+        Ok(LakeError::Overtaken { path })
+    }
+
     /// The newest boundary. Older ones are cleared away, so it need not tie to anything.
     pub async fn standing(&self) -> Result<Option<Link<Boundary>>, LakeError> {
         for _ in 0..MAX_LISTINGS {

@@ -36,7 +36,7 @@ impl Head {
         partition: PartitionId,
         noted: &str,
     ) -> Result<Option<Self>, LakeError> {
-        let newest = Chain::new(lake, stream, partition).newest().await?;
+        let newest = Chain::new(lake, stream, partition).newest_kept().await?;
         Ok(newest.map(|link| Self {
             noted: noted.to_owned(),
             stream: stream.as_str().to_owned(),

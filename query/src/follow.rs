@@ -128,17 +128,12 @@ impl PartitionTask {
     async fn load(&self) -> Result<(Replica, Tips), LakeError> {
         let boundaries = self.chains().boundaries;
         let before = boundaries.standing().await?;
-        let loaded = self.load_after(before.as_ref()).await;
-        let Err(error) = &loaded else { return loaded };
-        if error.kind() != ErrorKind::Data {
-            return loaded;
+        match self.load_after(before.as_ref()).await {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                Err(boundaries.overtaken_since(before.as_ref(), error).await?)
+            }
+            loaded => loaded,
         }
-        let tip = |link: Option<Link<Boundary>>| link.map(|link| link.tip);
-        if tip(boundaries.standing().await?) == tip(before) {
-            return loaded;
-        }
-        let path = boundaries.folder().to_string();
-        Err(LakeError::Overtaken { path })
     }
 
     /// Reads what retention has left: the compactions, then the commits that they do not cover.

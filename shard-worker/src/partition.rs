@@ -63,7 +63,7 @@ impl PartitionJob {
     async fn begin(&self) -> Result<(Replica, Sealer, ChainTip), WorkerError> {
         let chain = Chain::new(&self.lake, &self.stream, self.partition);
         let newest = chain
-            .newest()
+            .newest_kept()
             .await
             .map_err(|e| self.failed("read the commit chain", e))?;
         let rules = self.def.rules;
