@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use tourbillon_core::broken::{Rule, broken};
+use tourbillon_core::error::ErrorKind;
 use tourbillon_core::ids::{PartitionId, StreamName};
-use tourbillon_core::manifest::{CompactedFile, SegmentMeta};
+use tourbillon_core::manifest::{ChainTip, CompactedFile, SegmentMeta};
 use tourbillon_core::schema::StreamSchema;
 
 use crate::blocking::off_thread;
+use crate::chain::Chain;
 use crate::error::LakeError;
 use crate::segment::verify::{check_bytes, not_read, read_rows, verify_compacted};
 use crate::segment::write::{SegmentBuilder, SegmentSpec};
@@ -46,6 +48,31 @@ impl Lake {
             self.prove_compacted(stream, &file, group).await?;
         }
         Ok(CompactedFile { file, replaces })
+    }
+
+    /// Whether a segment may be absent: a compacted file has its rows, or retention let them go.
+    pub async fn is_replaced(
+        &self,
+        stream: &StreamName,
+        partition: PartitionId,
+        segment: &SegmentMeta,
+    ) -> Result<bool, LakeError> {
+        let boundaries = Chain::boundaries(self, stream, partition);
+        let before = boundaries.standing().await?;
+        let kept = before
+            .as_ref()
+            .and_then(|link| link.commit.body.kept.as_ref());
+        if kept.is_some_and(|kept| segment.last_key <= kept.gone_through) {
+            return Ok(true);
+        }
+        let tip = kept.map_or(ChainTip::EMPTY, |kept| kept.compactions);
+        let compactions = Chain::compactions(self, stream, partition);
+        match compactions.newest_after(&tip).await {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                Err(boundaries.overtaken_since(before.as_ref(), error).await?)
+            }
+            newest => Ok(newest?.is_some_and(|link| segment.last_key <= link.commit.body.last_key)),
+        }
     }
 
     /// Proves that a stored file holds the rows of `parts`, and no others.

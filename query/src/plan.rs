@@ -13,12 +13,13 @@ use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::Notify;
+use tourbillon_core::error::ErrorKind;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::SegmentMeta;
 use tourbillon_core::merge::{Merge, MergeStep};
 use tourbillon_core::open_rows::RowRun;
-use tourbillon_lake::{Chain, Lake, LakeError, SegmentRead};
+use tourbillon_lake::{Lake, LakeError, SegmentRead};
 
 use crate::error::QueryError;
 use crate::partition::View;
@@ -100,13 +101,11 @@ impl Plan {
             return error.into();
         }
         moved.notify_one();
-        let chain = Chain::compactions(&self.lake, &self.stream, partition);
-        let newest = chain.newest().await.ok().flatten();
-        let replaced = newest.is_some_and(|link| file.last_key <= link.commit.body.last_key);
-        if replaced {
-            QueryError::Moved(file.name.clone())
-        } else {
-            error.into()
+        let replaced = self.lake.is_replaced(&self.stream, partition, file).await;
+        match replaced {
+            Ok(true) => QueryError::Moved(file.name.clone()),
+            Err(unknown) if unknown.kind() == ErrorKind::Unavailable => unknown.into(),
+            _ => error.into(),
         }
     }
 

@@ -259,8 +259,14 @@ impl Verifier {
     ) -> Result<Option<Bytes>, WorkerError> {
         let stored = self.lake.get_segment(&self.def.name, &segment.name).await;
         if stored.as_ref().is_err_and(LakeError::is_absent) {
-            let replaced = take(compactions.replace(segment).await, report)
-                .map_err(|e| self.failed("read the compactions", e))?;
+            if compactions.replace(segment) {
+                return Ok(None);
+            }
+            // a worker may have compacted it since the verification began
+            let name = &self.def.name;
+            let now = self.lake.is_replaced(name, self.partition, segment);
+            let replaced =
+                take(now.await, report).map_err(|e| self.failed("read the compactions", e))?;
             if replaced.unwrap_or(false) {
                 return Ok(None);
             }
