@@ -68,6 +68,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Window(args) => commands::window::run(args).await,
         Command::Tail(args) => commands::tail::run(args).await,
         Command::Streams(args) => commands::list::streams(args).await,
+        Command::Files(args) => commands::list::files(args).await,
         Command::Partitions(args) => commands::list::partitions(args).await,
         Command::Writers(args) => commands::list::writers(args).await,
         Command::Verify(args) => commands::verify::run(args).await,

@@ -37,6 +37,7 @@ pub fn router(service: QueryService) -> Router {
     Router::new()
         .route("/v1/streams/{stream}/window", get(window))
         .route("/v1/streams/{stream}/partitions", get(partitions))
+        .route("/v1/streams/{stream}/files", get(files))
         .route("/v1/streams/{stream}/rejects", get(rejects))
         .route("/v1/writers", get(writers))
         .route("/v1/writers/{writer}/fence", post(fence))
@@ -150,6 +151,33 @@ async fn partitions(
         "complete_through": complete.map(|t| format_time_ns(t.0)),
         "partitions": rows,
     })))
+}
+
+/// The files that hold the stream's sealed rows, each row in one of them.
+async fn files(
+    State(service): State<QueryService>,
+    Path(stream): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, QueryError> {
+    no_parameters(&pairs)?;
+    let def = service.find(&stream).await?;
+    let mut files = Vec::new();
+    for partition in service.partitions(&def)? {
+        let everything = Hlc(i64::MIN)..Hlc(i64::MAX);
+        for file in partition.view(&stream, &everything)?.segments {
+            files.push(json!({
+                "partition": partition.number.0,
+                "path": format!("{stream}/{}", file.name),
+                "rows": file.rows,
+                "bytes": file.bytes,
+                "first_hlc": file.first_key.hlc.0,
+                "last_hlc": file.last_key.hlc.0,
+                "file_hash": file.file_hash,
+                "rows_root": file.rows_root,
+            }));
+        }
+    }
+    Ok(Json(json!({ "store": service.lake.url(), "files": files })))
 }
 
 async fn rejects(

@@ -93,6 +93,12 @@ fn seconds_become_files_and_every_answer_stays_the_same() {
             files(&data, "compaction").len() >= 6 && small < 120
         },
     );
+    let listed = succeeds(&["files", "ticks", "--url", &service.url]);
+    let exists = |path: &str| Path::new(path).exists();
+    assert!(
+        listed.lines().count() > 5 && listed.lines().all(exists),
+        "{listed}"
+    );
     let after = window(&service.url);
     assert!(after.starts_with(&before), "what was complete stays");
     assert_eq!(after.lines().count() as u64, rows + 1);

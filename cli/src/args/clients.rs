@@ -165,6 +165,26 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tourbillon files trades
+  duckdb -c \"SELECT count(*) FROM read_parquet([$(tourbillon files trades --quoted)])\"
+
+A folder read with a glob holds rows twice while compaction waits for the grace; this list never does.")]
+pub(crate) struct FilesArgs {
+    /// The stream.
+    pub(crate) stream: String,
+    /// Put this before each path instead of the address of the store.
+    #[arg(long, value_name = "URL")]
+    pub(crate) prefix: Option<String>,
+    /// One line of quoted paths with commas, for SQL.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) quoted: bool,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PartitionsArgs {
     /// The stream.
     pub(crate) stream: String,

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use clients::{
-    FileArgs, FileFormat, ListArgs, LoadArgs, PartitionsArgs, PrintFormat, TailArgs, TailFormat,
-    WindowArgs,
+    FileArgs, FileFormat, FilesArgs, ListArgs, LoadArgs, PartitionsArgs, PrintFormat, TailArgs,
+    TailFormat, WindowArgs,
 };
 pub(crate) use roles::{
     ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs,
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Streams(ListArgs),
     /// Show offsets, watermarks and commits of a stream's partitions.
     Partitions(PartitionsArgs),
+    /// List the Parquet files that hold a stream's sealed rows, each row once.
+    Files(FilesArgs),
     /// Show gateways' writers, their leases and clocks.
     Writers(ListArgs),
     /// Make every segment again from the log and compare it byte for byte; check the commit chain.

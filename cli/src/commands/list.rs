@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::args::{ListArgs, PartitionsArgs};
+use crate::args::{FilesArgs, ListArgs, PartitionsArgs};
 use crate::client::Client;
 use crate::out::{self, Outcome};
 
@@ -61,6 +61,29 @@ pub(crate) async fn partitions(args: PartitionsArgs) -> anyhow::Result<Outcome> 
             "complete through {}",
             cell(&answer["complete_through"])
         ));
+    }
+    Ok(Outcome::Done)
+}
+
+/// Lists the files of a stream.
+pub(crate) async fn files(args: FilesArgs) -> anyhow::Result<Outcome> {
+    let path = ["v1", "streams", args.stream.as_str(), "files"];
+    let answer = Client::new(&args.list.service.url)?.json(&path).await?;
+    if args.list.json {
+        out::line(&answer.to_string());
+        return Ok(Outcome::Done);
+    }
+    let store = args.prefix.unwrap_or_else(|| cell(&answer["store"]));
+    let store = store.trim_end_matches('/');
+    let files = answer["files"].as_array().into_iter().flatten();
+    let paths: Vec<String> = files
+        .map(|file| format!("{store}/{}", cell(&file["path"])))
+        .collect();
+    if args.quoted {
+        let quoted = |path: &String| format!("'{}'", path.replace('\'', "''"));
+        out::line(&paths.iter().map(quoted).collect::<Vec<_>>().join(", "));
+    } else {
+        paths.iter().for_each(|path| out::line(path));
     }
     Ok(Outcome::Done)
 }
