@@ -14,6 +14,7 @@
 mod support;
 
 mod accounts;
+mod compaction;
 mod freeze;
 mod identity;
 mod kills;
@@ -52,9 +53,18 @@ impl Cluster {
         Self::lingering(0)
     }
 
+    /// Files that were replaced stay for `grace`.
+    fn with_grace(grace: &str) -> Option<Self> {
+        Self::with(0, &["--grace", grace])
+    }
+
     /// The gateway's Kafka client holds each frame for `linger_ms`, so that at any moment some are
     /// on their way: what a crash or a freeze then does to them is no matter of luck.
     fn lingering(linger_ms: u64) -> Option<Self> {
+        Self::with(linger_ms, &[])
+    }
+
+    fn with(linger_ms: u64, upkeep: &[&str]) -> Option<Self> {
         let (kafka, store) = servers()?;
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         let args = [
@@ -73,7 +83,7 @@ impl Cluster {
         };
         Some(Self {
             gateway: start(&["ingest", "--gateway-name", "gw", "--kafka-option", &linger]),
-            worker: start(&["shard-worker"]),
+            worker: start(&[&["shard-worker"], upkeep].concat()),
             query: start(&["query"]),
             args: args.to_vec(),
         })
