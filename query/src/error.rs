@@ -71,6 +71,30 @@ pub enum QueryError {
         /// Who holds T back.
         holders: Vec<Holder>,
     },
+    /// The window reaches beyond what was complete in its snapshot.
+    #[error(
+        "the snapshot is complete through {} only: ask for less of it, or with consistency=latest",
+        complete_through.map_or_else(|| "nothing that it tells".into(), format_time_ns)
+    )]
+    BeyondSnapshot {
+        /// T of the snapshot, HLC.
+        complete_through: Option<i64>,
+    },
+    /// The service has not followed as far as the client wants.
+    #[error(
+        "partition {partition} of `{stream}` is followed up to offset {position} and {wanted} is \
+         asked for: wait longer, or see whether the token is one of this stream's"
+    )]
+    Behind {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: u32,
+        /// Offset after the last that was read.
+        position: u64,
+        /// The offset to be reached.
+        wanted: u64,
+    },
     /// The service still reads the log.
     #[error("partition {partition} of `{stream}` is still catching up with the log")]
     CatchingUp {
@@ -129,10 +153,12 @@ impl QueryError {
             | Self::UnknownStream(_)
             | Self::UnknownWriter(_)
             | Self::Format(_)
+            | Self::BeyondSnapshot { .. }
             | Self::Gone { .. } => ErrorKind::Invalid,
-            Self::Incomplete { .. } | Self::CatchingUp { .. } | Self::Moved(_) => {
-                ErrorKind::Unavailable
-            }
+            Self::Incomplete { .. }
+            | Self::Behind { .. }
+            | Self::CatchingUp { .. }
+            | Self::Moved(_) => ErrorKind::Unavailable,
             Self::Stopped { .. } => ErrorKind::Data,
             Self::Lake(error) => error.kind(),
             Self::Log(error) => error.kind(),

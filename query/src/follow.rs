@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::Offset;
@@ -106,6 +107,8 @@ impl PartitionTask {
     async fn follow(&self) -> Result<(), Failure> {
         let partition = &self.partition;
         let (replica, tips) = self.load().await.map_err(Failure::Lake)?;
+        // whoever sealed what was just read may know of more partitions
+        self.control.catch_up().await.map_err(Failure::Log)?;
         let (at, control) = (partition.at.clone(), self.control.clone());
         let end = self.log.range(&at).await.map_err(Failure::Log)?.end;
         let follower = Follower::start(&*self.log, at, replica, control, self.def.name.clone())
@@ -247,13 +250,31 @@ impl PartitionTask {
         Ok(())
     }
 
+    /// Before a watermark is shown that a writer's word on more partitions stands behind, those
+    /// partitions must be known: they may hold rows below it.
+    async fn learn_of(&self, partitions: u32) -> Result<(), Failure> {
+        let view = self.control.view();
+        let known = view.streams.get(&self.def.name);
+        let known = known.map_or(self.def.partitions, |def| def.partitions);
+        if known >= partitions || broken(Rule::GrowthNoticed) {
+            return Ok(());
+        }
+        self.control.catch_up().await.map_err(Failure::Log)
+    }
+
     async fn follow_log(&self, mut follower: Follower, end: Offset) -> Result<Infallible, Failure> {
         let partition = &self.partition;
+        let mut asked = 0;
         loop {
             let records = follower.read().await.map_err(Failure::Follow)?;
             let mut runs = Vec::new();
             for record in &records {
                 let applied = follower.apply(record).await.map_err(Failure::Follow)?;
+                let told = follower.replica().machine().highest_cut();
+                if told > asked {
+                    self.learn_of(told).await?;
+                    asked = told;
+                }
                 partition.refused(as_record(record), applied.verdict.as_ref());
                 runs.extend(applied.runs);
             }

@@ -1,5 +1,6 @@
 //! The query service's HTTP interface.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,10 +13,10 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use tourbillon_core::control::WriterPhase;
+use tourbillon_core::control::{StreamDef, WriterPhase};
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::{Offset, PartitionId, WriterId};
+use tourbillon_core::ids::WriterId;
 use tourbillon_core::problem::{PROBLEM_JSON, Problem};
 use tourbillon_core::time::format_time_ns;
 
@@ -24,6 +25,7 @@ use crate::error::QueryError;
 use crate::params::{WindowParams, wrong};
 use crate::rejects::RejectsParams;
 use crate::service::QueryService;
+use crate::token::Token;
 use crate::window::Window;
 
 /// Times that an answer is planned whose files are replaced before its first row is read.
@@ -63,11 +65,11 @@ async fn window(
         .and_then(|value| value.to_str().ok());
     let format = OutputFormat::from_accept(accept)?;
     let def = service.find(&stream).await?;
+    let def = service.as_new_as(def, &pairs).await?;
     let params = WindowParams::parse(&pairs, def.schema())?;
     let mut planned = 1;
     loop {
-        let window = service.window(&def, &params).await?;
-        match answer(window, format).await {
+        match page(&service, &def, &params, &pairs, format).await {
             Err(QueryError::Moved(_)) if planned < MAX_PLANS => sleep(REPLAN_PAUSE).await,
             answered => return answered,
         }
@@ -75,11 +77,59 @@ async fn window(
     }
 }
 
+/// Plans an answer, and sends it once its first rows were read.
+async fn page(
+    service: &QueryService,
+    def: &Arc<StreamDef>,
+    params: &WindowParams,
+    pairs: &[(String, String)],
+    format: OutputFormat,
+) -> Result<Response, QueryError> {
+    let window = service.window(def, params).await?;
+    let next = window
+        .next
+        .as_ref()
+        .map(|cursor| next_page(def.name.as_str(), pairs, cursor));
+    let mut response = answer(window, format).await?;
+    if let Some(next) = next {
+        response
+            .headers_mut()
+            .insert(header::LINK, header_value(&next));
+    }
+    Ok(response)
+}
+
+/// The same request again, from where this answer stopped. The cursor has the snapshot.
+fn next_page(stream: &str, pairs: &[(String, String)], cursor: &Token) -> String {
+    let mut link = format!("</v1/streams/{stream}/window?");
+    let replaced = ["cursor", "snapshot", "at_least"];
+    for (name, value) in pairs {
+        if !replaced.contains(&name.as_str()) {
+            link += &format!("{}={}&", percent_encoded(name), percent_encoded(value));
+        }
+    }
+    link + &format!("cursor={cursor}>; rel=\"next\"")
+}
+
+fn percent_encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        _ if byte.is_ascii_alphanumeric() || b"-._~,:".contains(&byte) => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
 /// Sends the first bytes only once there is a first batch, so that early errors have a status.
 async fn answer(window: Window, format: OutputFormat) -> Result<Response, QueryError> {
     let headers = [
         ("content-type", format.content_type().to_owned()),
-        ("tourbillon-snapshot", token(&window.snapshot)),
+        ("tourbillon-snapshot", window.token.to_string()),
         (
             "tourbillon-complete-through",
             format_time_ns(window.complete_through.0),
@@ -110,8 +160,7 @@ async fn answer(window: Window, format: OutputFormat) -> Result<Response, QueryE
     let body = stream::once(async { Ok(first) }).chain(rest);
     let mut response = Body::from_stream(body).into_response();
     for (name, value) in headers {
-        let value = HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static(""));
-        response.headers_mut().insert(name, value);
+        response.headers_mut().insert(name, header_value(&value));
     }
     Ok(response)
 }
@@ -164,7 +213,7 @@ async fn files(
     let mut files = Vec::new();
     for partition in service.partitions(&def)? {
         let everything = Hlc(i64::MIN)..Hlc(i64::MAX);
-        for file in partition.view(&stream, &everything)?.segments {
+        for file in partition.view(&stream, &everything, None)?.segments {
             files.push(json!({
                 "partition": partition.number.0,
                 "path": format!("{stream}/{}", file.name),
@@ -256,15 +305,6 @@ async fn stream_of(
     Ok(Json(service.find(&stream).await?.describe()))
 }
 
-/// `1.` and the offset after the last of each partition, in order.
-fn token(snapshot: &[(PartitionId, Offset)]) -> String {
-    let offsets: Vec<String> = snapshot
-        .iter()
-        .map(|(_, offset)| offset.to_string())
-        .collect();
-    format!("1.{}", offsets.join("-"))
-}
-
 impl IntoResponse for QueryError {
     fn into_response(self) -> Response {
         let kind = self.kind();
@@ -292,6 +332,10 @@ impl IntoResponse for QueryError {
             problem
                 .more
                 .insert("held_back_by".into(), holders.collect());
+        }
+        if let Self::Gone { from } = &self {
+            let from = format_time_ns(*from);
+            problem.more.insert("kept_from".into(), from.into());
         }
         let text = serde_json::to_vec(&problem).unwrap_or_default();
         let status = StatusCode::from_u16(problem.status);

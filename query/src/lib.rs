@@ -19,6 +19,7 @@ mod service;
 mod tail;
 #[cfg(test)]
 mod tests;
+pub mod token;
 pub mod window;
 
 pub use error::{Holder, QueryError};

@@ -7,8 +7,10 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{BatchCoalescer, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use futures::future::ready;
 use futures::{StreamExt, TryStreamExt, stream};
-use tourbillon_core::hlc::Hlc;
+use tourbillon_core::hlc::{Hlc, Key};
+use tourbillon_core::open_rows::key_at;
 
 use crate::error::QueryError;
 use crate::partition::View;
@@ -105,6 +107,41 @@ pub(crate) fn limited(batches: Batches, limit: usize) -> Batches {
         }))
     });
     limited.boxed()
+}
+
+/// The rows that come after `key` in the answer: at first there may be some that do not, with the
+/// same stamp.
+pub(crate) fn after(batches: Batches, key: Key, descending: bool) -> Batches {
+    let follows = move |other: Key| match descending {
+        false => other > key,
+        true => other < key,
+    };
+    let rest = batches.try_filter_map(move |batch| {
+        let rows = batch.num_rows();
+        let first = (0..rows).find(|row| follows(key_at(&batch, *row)));
+        ready(Ok(first.map(|first| batch.slice(first, rows - first))))
+    });
+    rest.boxed()
+}
+
+/// Reads the first `limit` rows, and whether there is one more: if so, gives the key of the last.
+pub(crate) async fn page(
+    mut batches: Batches,
+    limit: usize,
+) -> Result<(Batches, Option<Key>), QueryError> {
+    let (mut held, mut left, mut last) = (Vec::new(), limit, None);
+    while let Some(batch) = batches.try_next().await? {
+        let rows = batch.num_rows().min(left);
+        if rows > 0 {
+            last = Some(key_at(&batch, rows - 1));
+            held.push(Ok(batch.slice(0, rows)));
+        }
+        if rows < batch.num_rows() {
+            return Ok((stream::iter(held).boxed(), last));
+        }
+        left -= rows;
+    }
+    Ok((stream::iter(held).boxed(), None))
 }
 
 /// The columns of `schema` in its order, in batches of [`ANSWER_ROWS`], for which `uneven` ones

@@ -5,6 +5,7 @@ use tourbillon_core::schema::{SYSTEM_COLUMNS, StreamSchema};
 use tourbillon_core::time::{parse_duration_ns, parse_time_ns};
 
 use crate::error::QueryError;
+use crate::token::{Positions, Token, TokenError, positions};
 
 /// Longest wait for a window to become complete, ns.
 const MAX_WAIT_NS: i64 = 60_000_000_000;
@@ -42,12 +43,17 @@ pub struct WindowParams {
     pub consistency: Consistency,
     /// How long to wait for completeness, ns.
     pub wait_ns: i64,
+    /// Only the rows of this snapshot, and only those after its key.
+    pub snapshot: Option<Token>,
+    /// How far the node must have followed.
+    pub at_least: Positions,
 }
 
 impl WindowParams {
     /// Reads decoded query pairs. Unknown and repeated parameters are errors.
     pub fn parse(pairs: &[(String, String)], schema: &StreamSchema) -> Result<Self, QueryError> {
         let mut params = Self::everything(schema);
+        let is = |asked: &str| pairs.iter().any(|(name, _)| name == asked);
         let mut seen: Vec<&str> = Vec::new();
         for (name, value) in pairs {
             if seen.contains(&name.as_str()) {
@@ -59,7 +65,27 @@ impl WindowParams {
         if params.end.is_some_and(|end| end < params.start) {
             return Err(wrong("end", "lies before start"));
         }
+        if is("cursor") && is("snapshot") {
+            return Err(wrong("snapshot", "the cursor has one already"));
+        }
+        if !is("columns") {
+            params.columns_of_snapshot(schema)?;
+        }
         Ok(params)
+    }
+
+    /// Columns that came after the snapshot are only given if they are asked for.
+    fn columns_of_snapshot(&mut self, schema: &StreamSchema) -> Result<(), QueryError> {
+        let known = self.snapshot.as_ref().and_then(|token| token.columns);
+        let Some(known) = known else { return Ok(()) };
+        if known > schema.columns().len() {
+            return Err(wrong(
+                "snapshot",
+                "the stream has fewer columns: whose is it?",
+            ));
+        }
+        self.columns.truncate(2 + known);
+        Ok(())
     }
 
     /// All rows that are complete, in every column but `log_offset`.
@@ -76,6 +102,8 @@ impl WindowParams {
             limit: None,
             consistency: Consistency::Final,
             wait_ns: DEFAULT_WAIT_NS,
+            snapshot: None,
+            at_least: Positions::new(),
         }
     }
 
@@ -84,24 +112,32 @@ impl WindowParams {
         match name {
             "start" => self.start = parse_time_ns(value).map_err(time("start"))?,
             "end" => self.end = Some(parse_time_ns(value).map_err(time("end"))?),
-            "order" => {
-                self.descending = match value {
-                    "asc" => false,
-                    "desc" => true,
-                    _ => return Err(wrong(name, "use `asc` or `desc`")),
-                }
-            }
+            "order" => self.descending = choice(name, value, ["asc", "desc"])?,
             "limit" => {
                 let limit = value.parse().ok().filter(|limit: &usize| *limit > 0);
                 self.limit = Some(limit.ok_or_else(|| wrong(name, "use a whole number from 1"))?);
             }
             "consistency" => {
-                self.consistency = match value {
-                    "final" => Consistency::Final,
-                    "latest" => Consistency::Latest,
-                    _ => return Err(wrong(name, "use `final` or `latest`")),
+                self.consistency = match choice(name, value, ["final", "latest"])? {
+                    false => Consistency::Final,
+                    true => Consistency::Latest,
                 }
             }
+            "snapshot" => {
+                let token: Token = value.parse().map_err(unread(name))?;
+                if token.after.is_some() {
+                    return Err(wrong(name, "this is a cursor: use `cursor`"));
+                }
+                self.snapshot = Some(token);
+            }
+            "cursor" => {
+                let token: Token = value.parse().map_err(unread(name))?;
+                if token.after.is_none() {
+                    return Err(wrong(name, "this is a snapshot: use `snapshot`"));
+                }
+                self.snapshot = Some(token);
+            }
+            "at_least" => self.at_least = positions(value).map_err(unread(name))?,
             "wait" => {
                 self.wait_ns = parse_duration_ns(value).map_err(QueryError::Wait)?;
                 if self.wait_ns > MAX_WAIT_NS {
@@ -113,29 +149,40 @@ impl WindowParams {
                 self.partition = Some(number?);
             }
             "columns" => self.columns = columns(value, schema)?,
-            _ => match name.strip_prefix("key.") {
-                Some(column) => {
-                    let values = value.split(',').map(str::to_owned).collect();
-                    self.keys.push(KeyFilter {
-                        column: column.to_owned(),
-                        values,
-                    });
-                }
-                None => {
-                    let known = "start, end, key.<column>, partition, columns, order, limit, \
-                                 consistency and wait";
-                    return Err(wrong(
-                        name,
-                        &format!("unknown parameter: there are {known}"),
-                    ));
-                }
-            },
+            _ => {
+                let known = "start, end, key.<column>, partition, columns, order, limit, cursor, \
+                             consistency, wait, snapshot and at_least";
+                self.keys.push(key_filter(name, value, known)?);
+            }
         }
         Ok(())
     }
 }
 
-fn columns(value: &str, schema: &StreamSchema) -> Result<Vec<String>, QueryError> {
+/// Whether it is the second of two words.
+fn choice(name: &str, value: &str, words: [&str; 2]) -> Result<bool, QueryError> {
+    let [first, second] = words;
+    match value {
+        _ if value == first => Ok(false),
+        _ if value == second => Ok(true),
+        _ => Err(wrong(name, &format!("use `{first}` or `{second}`"))),
+    }
+}
+
+fn unread(name: &str) -> impl Fn(TokenError) -> QueryError {
+    move |error| wrong(name, &error.to_string())
+}
+
+/// `key.COLUMN=A,B`; other names are unknown.
+pub(crate) fn key_filter(name: &str, value: &str, known: &str) -> Result<KeyFilter, QueryError> {
+    let unknown = || wrong(name, &format!("unknown parameter: there are {known}"));
+    Ok(KeyFilter {
+        column: name.strip_prefix("key.").ok_or_else(unknown)?.to_owned(),
+        values: value.split(',').map(str::to_owned).collect(),
+    })
+}
+
+pub(crate) fn columns(value: &str, schema: &StreamSchema) -> Result<Vec<String>, QueryError> {
     let mut columns: Vec<String> = Vec::new();
     for name in value.split(',').map(str::trim) {
         if !SYSTEM_COLUMNS.contains(&name) && schema.index_of(name).is_none() {

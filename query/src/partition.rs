@@ -163,16 +163,36 @@ impl Partition {
         }
     }
 
-    /// Everything that lies in a window, without copying rows. The partition may have begun anew
-    /// since its watermark was looked at, and then it has no view to give.
-    pub(crate) fn view(&self, stream: &str, window: &Range<Hlc>) -> Result<View, QueryError> {
+    /// The offset after the last record that was read.
+    pub(crate) fn position(&self, stream: &str) -> Result<Offset, QueryError> {
+        Ok(self.settled(stream)?.next_offset)
+    }
+
+    /// Everything that lies in a window, or what of it lies below an offset, without copying rows.
+    /// The partition may have begun anew since its watermark was looked at, and then it has no view
+    /// to give, or have begun after the offset.
+    pub(crate) fn view(
+        &self,
+        stream: &str,
+        window: &Range<Hlc>,
+        before: Option<Offset>,
+    ) -> Result<View, QueryError> {
         let state = self.settled(stream)?;
+        let before = before.unwrap_or(state.next_offset);
+        if before > state.next_offset {
+            return Err(QueryError::Behind {
+                stream: stream.to_owned(),
+                partition: self.number.0,
+                position: state.next_offset.0,
+                wanted: before.0,
+            });
+        }
         Ok(View {
             number: self.number,
             segments: state.files.overlapping(window).to_vec(),
             moved: Arc::clone(&self.moved),
-            tails: state.tail.within(window),
-            before: state.next_offset,
+            tails: state.tail.within(window, before),
+            before,
         })
     }
 
@@ -271,15 +291,25 @@ mod tests {
         };
         partition.begin(caught_up);
         assert_eq!(
-            partition.view("ticks", &everything).unwrap().before,
+            partition.view("ticks", &everything, None).unwrap().before,
             Offset(7)
         );
+        let error = partition.view("ticks", &everything, Some(Offset(8)));
+        let error = error.unwrap_err();
+        assert!(matches!(
+            error,
+            QueryError::Behind {
+                position: 7,
+                wanted: 8,
+                ..
+            }
+        ));
         // a reader that has already looked at the watermark must not take this for an empty window
         partition.begin(State::default());
-        let error = partition.view("ticks", &everything).unwrap_err();
+        let error = partition.view("ticks", &everything, None).unwrap_err();
         assert!(matches!(error, QueryError::CatchingUp { partition: 3, .. }));
         partition.stop("damaged".into());
-        let error = partition.view("ticks", &everything).unwrap_err();
+        let error = partition.view("ticks", &everything, None).unwrap_err();
         assert!(matches!(error, QueryError::Stopped { .. }));
     }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tourbillon_core::control::{ControlRecord, ControlView, StreamDef, WriterPhase};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::{PartitionId, StreamName, WriterId};
+use tourbillon_core::ids::{Offset, PartitionId, StreamName, WriterId};
 use tourbillon_lake::Lake;
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::{Log, TopicPartition, watch};
@@ -17,6 +16,7 @@ use tourbillon_log::{Log, TopicPartition, watch};
 use crate::error::{Holder, QueryError};
 use crate::follow::PartitionTask;
 use crate::partition::Partition;
+use crate::token::{Positions, Token, positions};
 
 type Partitions = BTreeMap<(StreamName, PartitionId), Arc<Partition>>;
 
@@ -133,8 +133,36 @@ impl QueryService {
         known(&self.control.view()).ok_or_else(unknown)
     }
 
-    /// The partitions of a stream, by number.
+    /// The stream, read again if the client has been told of more than this node knows of it.
+    pub(crate) async fn as_new_as(
+        &self,
+        def: Arc<StreamDef>,
+        pairs: &[(String, String)],
+    ) -> Result<Arc<StreamDef>, QueryError> {
+        let newer = |(name, value): &(String, String)| match name.as_str() {
+            "snapshot" | "cursor" | "from" => value.parse::<Token>().is_ok_and(|t| !t.fits(&def)),
+            "at_least" => positions(value)
+                .is_ok_and(|positions| positions.keys().any(|p| p.0 >= def.partitions)),
+            _ => false,
+        };
+        if !pairs.iter().any(newer) {
+            return Ok(def);
+        }
+        self.control.catch_up().await?;
+        let found = self.control.view().streams.get(&def.name).map(Arc::clone);
+        found.ok_or_else(|| QueryError::UnknownStream(def.name.as_str().to_owned()))
+    }
+
+    /// How many partitions the stream has by now.
+    fn known_partitions(&self, def: &StreamDef) -> u32 {
+        let view = self.control.view();
+        let now = view.streams.get(&def.name);
+        now.map_or(def.partitions, |now| now.partitions.max(def.partitions))
+    }
+
+    /// The partitions that the stream has by now, by number.
     pub(crate) fn partitions(&self, def: &StreamDef) -> Result<Vec<Arc<Partition>>, QueryError> {
+        let count = self.known_partitions(def);
         let partitions = self
             .partitions
             .lock()
@@ -148,7 +176,7 @@ impl QueryService {
             };
             found.map(Arc::clone).ok_or_else(unknown)
         };
-        (0..def.partitions).map(of).collect()
+        (0..count).map(of).collect()
     }
 
     /// Whether every partition has caught up with the log once and none has stopped.
@@ -162,6 +190,17 @@ impl QueryService {
     /// T: how far the stream is complete. Unknown for the moment in which a stream that has begun
     /// gains partitions which have not: T never falls.
     pub fn complete_through(&self, def: &StreamDef) -> Result<Hlc, QueryError> {
+        loop {
+            let known = self.known_partitions(def);
+            let complete = self.lowest_watermark(def)?;
+            // a watermark that stands behind a growth is shown only once the growth is known
+            if self.known_partitions(def) == known {
+                return Ok(complete);
+            }
+        }
+    }
+
+    fn lowest_watermark(&self, def: &StreamDef) -> Result<Hlc, QueryError> {
         let (stream, partitions) = (def.name.as_str(), self.partitions(def)?);
         let (mut lowest, mut begun, mut fresh) = (None, false, None);
         for partition in &partitions {
@@ -186,9 +225,8 @@ impl QueryService {
         &self,
         def: &StreamDef,
         through: Hlc,
-        wait: Duration,
+        until: Instant,
     ) -> Result<Hlc, QueryError> {
-        let until = Instant::now() + wait;
         let mut bell = self.bell.subscribe();
         loop {
             let complete = self.complete_through(def);
@@ -201,6 +239,38 @@ impl QueryService {
                 return complete;
             }
         }
+    }
+
+    /// Waits until every partition is followed as far as `positions` say.
+    pub(crate) async fn wait_reached(
+        &self,
+        def: &StreamDef,
+        positions: &Positions,
+        until: Instant,
+    ) -> Result<(), QueryError> {
+        let mut bell = self.bell.subscribe();
+        loop {
+            let reached = self.reached(def, positions);
+            match &reached {
+                Err(QueryError::CatchingUp { .. } | QueryError::Behind { .. }) => {}
+                _ => return reached,
+            }
+            if timeout_at(until, bell.changed()).await.is_err() {
+                return reached;
+            }
+        }
+    }
+
+    fn reached(&self, def: &StreamDef, positions: &Positions) -> Result<(), QueryError> {
+        let (stream, partitions) = (def.name.as_str(), self.partitions(def)?);
+        let wanted = |number| positions.get(&number).copied().unwrap_or(Offset(0));
+        for partition in partitions {
+            let wanted = wanted(partition.number);
+            if wanted > Offset(0) {
+                partition.view(stream, &(Hlc::MIN..Hlc::MIN), Some(wanted))?;
+            }
+        }
+        Ok(())
     }
 
     /// The partitions and writers that keep the stream from being complete through `through`.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use tourbillon_core::hlc::{Hlc, Key};
-use tourbillon_core::ids::WriterId;
-use tourbillon_core::open_rows::{RowRun, stamps, writers};
+use tourbillon_core::ids::{Offset, WriterId};
+use tourbillon_core::open_rows::{RowRun, offsets, stamps, writers};
 
 /// Rows of one writer, ascending, in the runs in which they came.
 pub(crate) type Queue = VecDeque<RowRun>;
@@ -33,10 +33,16 @@ impl Tail {
         self.rows
     }
 
-    /// The runs that reach into `window`, per writer, cut to it, without copying rows. Costs a few
+    /// The runs that reach into `window` from frames below `before`, per writer, cut to it, without
+    /// copying rows. Costs a few
     /// binary searches per writer, and as much as the window holds.
-    pub(crate) fn within(&self, window: &Range<Hlc>) -> Vec<Queue> {
-        let queues = self.queues.values().map(|queue| cut(queue, window));
+    pub(crate) fn within(&self, window: &Range<Hlc>, before: Offset) -> Vec<Queue> {
+        let queues = self.queues.values().map(|queue| {
+            let mut queue = cut(queue, window);
+            // a run is from one frame, and a writer's frames follow one another in the log
+            queue.truncate(queue.partition_point(|run| lies_below(run, before)));
+            queue
+        });
         queues.filter(|queue| !queue.is_empty()).collect()
     }
 
@@ -58,6 +64,11 @@ impl Tail {
         }
         self.queues.retain(|_, queue| !queue.is_empty());
     }
+}
+
+fn lies_below(run: &RowRun, before: Offset) -> bool {
+    let first = offsets(&run.rows).first();
+    first.is_none_or(|offset| *offset < before.0)
 }
 
 /// The part of a queue that lies in `window`.
@@ -97,6 +108,7 @@ mod tests {
     use super::*;
 
     fn run(writer: u32, hlcs: &[i64]) -> RowRun {
+        let offset = hlcs.first().map_or(0, |hlc| hlc.unsigned_abs());
         let columns: [(&str, ArrayRef); 3] = [
             (
                 "hlc",
@@ -108,7 +120,7 @@ mod tests {
             ),
             (
                 "log_offset",
-                Arc::new(UInt64Array::from_value(0, hlcs.len())),
+                Arc::new(UInt64Array::from_value(offset, hlcs.len())),
             ),
         ];
         RowRun {
@@ -132,13 +144,17 @@ mod tests {
     }
 
     fn held(tail: &Tail, from: i64, to: i64) -> Vec<Vec<i64>> {
+        held_before(tail, from, to, u64::MAX)
+    }
+
+    fn held_before(tail: &Tail, from: i64, to: i64, before: u64) -> Vec<Vec<i64>> {
         let hlcs = |queue: &Queue| {
             queue
                 .iter()
                 .flat_map(|r| stamps(&r.rows).to_vec())
                 .collect()
         };
-        tail.within(&(Hlc(from)..Hlc(to)))
+        tail.within(&(Hlc(from)..Hlc(to)), Offset(before))
             .iter()
             .map(hlcs)
             .collect()
@@ -163,6 +179,18 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_holds_no_frame_at_or_above_its_offset() {
+        let tail = tail();
+        // the offset of a frame is the stamp of its first row
+        assert!(held_before(&tail, 0, 99, 10).is_empty());
+        assert_eq!(held_before(&tail, 0, 99, 11), [[10, 20]]);
+        assert_eq!(held_before(&tail, 15, 99, 16), [[20], [15]]);
+        assert_eq!(held_before(&tail, 0, 99, 40), [vec![10, 20, 30], vec![15]]);
+        assert_eq!(held_before(&tail, 45, 99, 40), [[0; 0]; 0]);
+        assert_eq!(held_before(&tail, 45, 55, 41), [[50]]);
+    }
+
+    #[test]
     fn rows_leave_through_a_key() {
         let mut tail = tail();
         let key = |hlc, writer| Key {
@@ -173,7 +201,7 @@ mod tests {
         assert_eq!(held(&tail, 0, 99), [vec![20, 30, 40, 50, 60], vec![15]]);
         tail.drop_through(key(50, 1));
         assert_eq!((held(&tail, 0, 99), tail.rows()), (vec![vec![60]], 1));
-        let queue = tail.within(&(Hlc(0)..Hlc(99))).remove(0);
+        let queue = tail.within(&(Hlc(0)..Hlc(99)), Offset(99)).remove(0);
         assert_eq!(span(&queue), Some((Hlc(60), Hlc(60))));
     }
 }

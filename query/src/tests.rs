@@ -5,8 +5,10 @@ mod expected;
 mod formats;
 mod http;
 mod oracle;
+mod pages;
 mod reading;
 mod rejects;
+mod snapshots;
 mod waiting;
 
 use std::time::Duration;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use tokio::time::Instant;
 use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::filter::KeyPredicate;
-use tourbillon_core::hlc::Hlc;
+use tourbillon_core::hlc::{Hlc, Key};
 use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_core::schema::SYSTEM_COLUMNS;
 use tourbillon_lake::SegmentRead;
@@ -16,23 +17,32 @@ use tourbillon_lake::SegmentRead;
 use crate::error::QueryError;
 use crate::order;
 use crate::params::{Consistency, WindowParams, wrong};
-use crate::partition::View;
+use crate::partition::{Partition, View};
 use crate::plan::{Batches, Plan};
 use crate::service::QueryService;
+use crate::token::Token;
 
 /// Rows of the batches that answers are made of.
 pub const ANSWER_ROWS: usize = 8192;
+
+/// Longest page that is told to have a next one: it is read before it is answered, so that the
+/// headers can say so.
+pub const MAX_PAGE_ROWS: usize = 65_536;
 
 /// A window, ready to be read.
 pub struct Window {
     /// Schema of the batches.
     pub schema: SchemaRef,
-    /// T when the window was opened.
+    /// T when the window was opened, or in its snapshot.
     pub complete_through: Hlc,
     /// Whether the same window will give the same rows for ever.
     pub is_final: bool,
     /// The rows that it holds: those below the offset in each partition.
     pub snapshot: Vec<(PartitionId, Offset)>,
+    /// What gives the same rows again.
+    pub token: Token,
+    /// What gives the rows that a limit of at most [`MAX_PAGE_ROWS`] left out.
+    pub next: Option<Token>,
     /// The rows, in order.
     pub batches: Batches,
 }
@@ -45,6 +55,19 @@ impl std::fmt::Debug for Window {
     }
 }
 
+/// The stamps to read, and T for them.
+struct Span {
+    hlc: Range<Hlc>,
+    complete: Hlc,
+}
+
+impl Span {
+    fn is_final(&self) -> bool {
+        let complete = self.hlc.end.0 <= self.complete.0.saturating_add(1);
+        complete || broken(Rule::FinalThroughT)
+    }
+}
+
 impl QueryService {
     /// Opens a window of a stream.
     pub async fn window(
@@ -54,26 +77,33 @@ impl QueryService {
     ) -> Result<Window, QueryError> {
         let keys = KeyPredicate::new(def.schema(), &params.keys)?;
         let wait = Duration::from_nanos(u64::try_from(params.wait_ns).unwrap_or(0));
-        let (mut range, complete_through) = self.range(def, params, wait).await?;
-        let complete = range.end.0 <= complete_through.0.saturating_add(1);
-        let is_final = complete || broken(Rule::FinalThroughT);
-        let mut partitions = self.partitions(def)?;
-        if let Some(only) = params.partition {
-            partitions.retain(|partition| partition.number.0 == only);
-            if partitions.is_empty() {
-                return Err(wrong("partition", "the stream has no such partition"));
-            }
-        }
+        let until = Instant::now() + wait;
+        self.follow_far_enough(def, params, until).await?;
+        let span = match &params.snapshot {
+            Some(token) => span_of(token, params)?,
+            None => self.span(def, params, until).await?,
+        };
+        let is_final = span.is_final();
+        let partitions = self.asked(def, params)?;
         let kept_from = partitions.iter().map(|p| p.kept_from()).max();
-        range = left(range, kept_from.unwrap_or(Hlc::MIN))?;
-        let views = partitions.iter().map(|p| p.view(def.name.as_str(), &range));
-        let views: Vec<View> = views.collect::<Result<_, _>>()?;
-        let snapshot = partitions
-            .iter()
-            .zip(&views)
-            .map(|(p, v)| (p.number, v.before))
-            .collect();
-        let plan = Plan {
+        let kept_from = kept_from.unwrap_or(Hlc::MIN);
+        let range = left(span.hlc, kept_from, params.snapshot.as_ref())?;
+        let after = params.snapshot.as_ref().and_then(|token| token.after);
+        let range = after.map_or(range.clone(), |key| beyond(range, key, params.descending));
+        let mut views = Vec::new();
+        for partition in &partitions {
+            let before = params.snapshot.as_ref().map(|t| t.offset(partition.number));
+            views.push(partition.view(def.name.as_str(), &range, before)?);
+        }
+        let snapshot: Vec<_> = views.iter().map(|v| (v.number, v.before)).collect();
+        let token = match &params.snapshot {
+            Some(token) => Token {
+                after: None,
+                ..token.clone()
+            },
+            None => self.token(def, &views, span.complete, kept_from)?,
+        };
+        let plan = Arc::new(Plan {
             lake: self.lake.clone(),
             stream: def.name.clone(),
             read: SegmentRead {
@@ -83,36 +113,95 @@ impl QueryService {
                 before: None,
                 batch_rows: ANSWER_ROWS,
             },
-        };
+        });
         let schema = answer_schema(&plan.read.columns, params)?;
-        let ordered = if params.descending {
-            order::descending(Arc::new(plan), views)
-        } else {
-            Arc::new(plan).merged(&views)
-        };
-        let limited = order::limited(ordered, params.limit.unwrap_or(usize::MAX));
-        let batches = order::arranged(limited, Arc::clone(&schema), params.descending);
+        let (batches, last) = rows(plan, views, params, after).await?;
+        let next = last.map(|key| Token {
+            after: Some(key),
+            ..token.clone()
+        });
+        let uneven = params.descending || after.is_some();
         Ok(Window {
+            batches: order::arranged(batches, Arc::clone(&schema), uneven),
             schema,
-            complete_through,
+            complete_through: span.complete,
             is_final,
             snapshot,
-            batches,
+            token,
+            next,
         })
     }
 
-    /// The stamps to read, and T.
-    async fn range(
+    /// Waits until the node knows all rows of the snapshot, and as much as the client has seen.
+    async fn follow_far_enough(
         &self,
         def: &StreamDef,
         params: &WindowParams,
-        wait: Duration,
-    ) -> Result<(Range<Hlc>, Hlc), QueryError> {
-        let start = Hlc(params.start);
+        until: Instant,
+    ) -> Result<(), QueryError> {
+        let known = |partition: u32| partition < def.partitions;
+        if let Some(token) = &params.snapshot {
+            if !token.fits(def) {
+                return Err(wrong("snapshot", "the stream has fewer partitions"));
+            }
+            self.wait_reached(def, &token.positions(), until).await?;
+        }
+        if !params.at_least.keys().all(|partition| known(partition.0)) {
+            return Err(wrong("at_least", "the stream has fewer partitions"));
+        }
+        self.wait_reached(def, &params.at_least, until).await
+    }
+
+    /// The partitions that are to be read.
+    fn asked(
+        &self,
+        def: &StreamDef,
+        params: &WindowParams,
+    ) -> Result<Vec<Arc<Partition>>, QueryError> {
+        let mut partitions = self.partitions(def)?;
+        if let Some(only) = params.partition {
+            partitions.retain(|partition| partition.number.0 == only);
+            if partitions.is_empty() {
+                return Err(wrong("partition", "the stream has no such partition"));
+            }
+        }
+        Ok(partitions)
+    }
+
+    /// What names the rows of these views. T was looked at before them, so it holds in them.
+    fn token(
+        &self,
+        def: &StreamDef,
+        views: &[View],
+        complete: Hlc,
+        kept_from: Hlc,
+    ) -> Result<Token, QueryError> {
+        let offset = |partition: &Arc<Partition>| {
+            let view = views.iter().find(|view| view.number == partition.number);
+            let position = || partition.position(def.name.as_str());
+            view.map_or_else(position, |view| Ok(view.before))
+        };
+        let partitions = self.partitions(def)?;
+        Ok(Token {
+            offsets: partitions.iter().map(offset).collect::<Result<_, _>>()?,
+            complete_through: Some(complete),
+            kept_from,
+            columns: Some(def.schema().columns().len()),
+            after: None,
+        })
+    }
+
+    /// The stamps to read of what is there now.
+    async fn span(
+        &self,
+        def: &StreamDef,
+        params: &WindowParams,
+        until: Instant,
+    ) -> Result<Span, QueryError> {
         let complete = match (params.consistency, params.end) {
             (Consistency::Final, Some(end)) => {
                 let through = Hlc(end.saturating_sub(1));
-                let complete = self.wait_complete(def, through, wait).await?;
+                let complete = self.wait_complete(def, through, until).await?;
                 if complete < through {
                     let holders = self.holders(def, through);
                     let complete_through = complete.0;
@@ -124,26 +213,81 @@ impl QueryService {
                 }
                 complete
             }
-            _ => self.wait_complete(def, Hlc::MIN, wait).await?,
+            _ => self.wait_complete(def, Hlc::MIN, until).await?,
         };
-        let end = match (params.consistency, params.end) {
-            (_, Some(end)) => Hlc(end),
-            (Consistency::Final, None) => complete.plus(1),
-            (Consistency::Latest, None) => Hlc(i64::MAX),
-        };
-        Ok((start.min(end)..end, complete))
+        Ok(spanning(params, complete))
     }
 }
 
-/// The part of a window that retention has left. Without a start it begins where rows are left.
-fn left(range: Range<Hlc>, kept_from: Hlc) -> Result<Range<Hlc>, QueryError> {
-    if range.start <= Hlc::MIN {
-        return Ok(kept_from.min(range.end)..range.end);
+/// The stamps to read of a snapshot, and its own T: that of the node may lie above rows which came
+/// after it.
+fn span_of(token: &Token, params: &WindowParams) -> Result<Span, QueryError> {
+    let complete = token.complete_through;
+    let span = spanning(params, complete.unwrap_or(Hlc::MIN));
+    let within = complete.is_some_and(|t| span.hlc.end.0 <= t.0.saturating_add(1));
+    if params.consistency == Consistency::Final && !within {
+        let complete_through = complete.map(|t| t.0);
+        return Err(QueryError::BeyondSnapshot { complete_through });
     }
-    if range.start < kept_from {
+    Ok(span)
+}
+
+fn spanning(params: &WindowParams, complete: Hlc) -> Span {
+    let end = match (params.consistency, params.end) {
+        (_, Some(end)) => Hlc(end),
+        (Consistency::Final, None) => complete.plus(1),
+        (Consistency::Latest, None) => Hlc(i64::MAX),
+    };
+    let hlc = Hlc(params.start).min(end)..end;
+    Span { hlc, complete }
+}
+
+/// The part of a window that retention has left. Without a start it begins where rows are left, or
+/// were when the snapshot was taken.
+fn left(
+    range: Range<Hlc>,
+    kept_from: Hlc,
+    snapshot: Option<&Token>,
+) -> Result<Range<Hlc>, QueryError> {
+    let from = snapshot.map_or(kept_from, |token| token.kept_from);
+    let start = if range.start <= Hlc::MIN {
+        from
+    } else {
+        range.start
+    };
+    if start < kept_from {
         return Err(QueryError::Gone { from: kept_from.0 });
     }
-    Ok(range)
+    Ok(start.min(range.end)..range.end)
+}
+
+/// The part of a window from the stamp of a row that was given on.
+fn beyond(range: Range<Hlc>, key: Key, descending: bool) -> Range<Hlc> {
+    match descending {
+        false => range.start.max(key.hlc).min(range.end)..range.end,
+        true => range.start..key.hlc.plus(1).min(range.end).max(range.start),
+    }
+}
+
+/// The rows in order, from `after` and up to the limit; if that cut them off, the last one's key.
+async fn rows(
+    plan: Arc<Plan>,
+    views: Vec<View>,
+    params: &WindowParams,
+    after: Option<Key>,
+) -> Result<(Batches, Option<Key>), QueryError> {
+    let mut ordered = match params.descending {
+        true => order::descending(plan, views),
+        false => plan.merged(&views),
+    };
+    if let Some(key) = after {
+        ordered = order::after(ordered, key, params.descending);
+    }
+    match params.limit {
+        None => Ok((ordered, None)),
+        Some(limit) if limit <= MAX_PAGE_ROWS => order::page(ordered, limit).await,
+        Some(limit) => Ok((order::limited(ordered, limit), None)),
+    }
 }
 
 /// System columns, then what the answer or the filters need.

@@ -7,7 +7,7 @@ use tourbillon_tests::sim::{Options, Outcome, run_seed, run_seeds};
 const SEEDS: u64 = 200;
 
 /// For each rule the seed to begin with and the number of seeds within which breaking it is caught.
-const CAUGHT: [(Rule, u64, u64); 32] = [
+const CAUGHT: [(Rule, u64, u64); 34] = [
     (Rule::WatermarkByMin, 0, 5),
     (Rule::OpenAtWatermark, 0, 30),
     (Rule::FrameNumbers, 0, 10),
@@ -39,6 +39,8 @@ const CAUGHT: [(Rule, u64, u64); 32] = [
     (Rule::CutsAgree, 0, 20),
     (Rule::EarlierAsked, 0, 30),
     (Rule::CompactsAll, 0, 20),
+    (Rule::GrowthDeclared, 0, 200),
+    (Rule::GrowthNoticed, 0, 200),
     (Rule::SwapBeforeRemoval, 0, 20),
 ];
 

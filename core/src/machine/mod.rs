@@ -89,6 +89,12 @@ impl PartitionMachine {
             .map(|(writer, member)| (*writer, member.closed))
     }
 
+    /// The largest partition count that a member cuts by: there are that many partitions at least.
+    pub fn highest_cut(&self) -> u32 {
+        let cuts = self.members.values().map(|member| member.cut);
+        cuts.max().unwrap_or(0).max(self.cut())
+    }
+
     /// Whether `writer` is open.
     pub fn is_open(&self, writer: WriterId) -> bool {
         self.members.contains_key(&writer)

@@ -1,6 +1,7 @@
 //! The streams of a writer, and their growth.
 //!
-//! A grown stream takes rows in its new partitions at once. Rows that name their source wait: they
+//! A grown stream takes rows in its new partitions as soon as this writer has declared the new count
+//! in the old ones. Rows that name their source wait longer: they
 //! are cut by the new count only when every partition's cut has reached it (docs/PROTOCOL.md, 5),
 //! and nothing is cut by the old one any more, because this writer declared the new one behind
 //! all that it had queued.
@@ -54,6 +55,13 @@ impl OpenStream {
         u32::try_from(self.lanes.len()).unwrap_or(u32::MAX)
     }
 
+    /// Whether its count stands in every lane: before that no row may be cut by it, because the
+    /// stamps of a new partition's rows must lie above the declaration in the old ones. Readers
+    /// that know only those learn from it that there is more.
+    fn is_declared(&self) -> bool {
+        self.declared.load(Ordering::Relaxed) >= self.partitions() || broken(Rule::GrowthDeclared)
+    }
+
     /// Whether the stream grew since. Ask under the writer's stamp lock.
     pub(crate) fn is_outdated(&self) -> bool {
         self.declared.load(Ordering::Relaxed) != self.partitions() && !broken(Rule::CutsAgree)
@@ -99,6 +107,8 @@ impl Writer {
             streams.insert(def.name.clone(), open.clone());
         });
         self.declare(&open, old).await?;
+        // whoever waits for the declaration looks again
+        self.streams.send_modify(|_| {});
         let settling = Arc::clone(self).settle(Arc::clone(def), followers);
         tokio::spawn(self.attend(settling));
         Ok(())
@@ -259,8 +269,10 @@ impl Writer {
         stream: &StreamName,
         partitions: u32,
     ) -> Result<OpenStream, IngestError> {
-        self.wait_for(stream, |open| open.partitions() >= partitions)
-            .await
+        self.wait_for(stream, |open| {
+            open.partitions() >= partitions && open.is_declared()
+        })
+        .await
     }
 
     /// The same, as soon as rows with a source can be cut by its count.

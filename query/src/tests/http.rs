@@ -25,7 +25,7 @@ async fn answers_say_their_order_and_completeness() {
     let ends = [bench.rig.end(0).await, bench.rig.end(1).await];
     assert_eq!(
         answer.header("tourbillon-snapshot"),
-        format!("1.{}-{}", ends[0], ends[1])
+        format!("1.{}-{}.t{}.c10", ends[0], ends[1], complete.0)
     );
     let latest = bench.window("consistency=latest", "*/*").await;
     assert_eq!(latest.header("tourbillon-final"), "false");

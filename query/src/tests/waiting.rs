@@ -88,7 +88,7 @@ async fn streams_without_writers_are_empty_and_complete_through_nothing() {
         answer.header("tourbillon-complete-through"),
         "1970-01-01T00:00:00.000000000Z"
     );
-    assert_eq!(answer.header("tourbillon-snapshot"), "1.0-0");
+    assert_eq!(answer.header("tourbillon-snapshot"), "1.0-0.t0.c9");
     let answer = bench.window(&format!("end={EPOCH}&wait=1s"), "*/*").await;
     let held = &problem(&answer)["held_back_by"];
     let none = |p: u64| {
