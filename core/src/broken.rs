@@ -60,10 +60,6 @@ pub enum Rule {
     TailLeaves,
     /// Only windows through T are called final.
     FinalThroughT,
-    /// Rows go to new partitions only after the old ones were told that there are more.
-    GrowthDeclared,
-    /// A reader that meets a count it does not know looks at the control topic first.
-    GrowthNoticed,
     /// A compacted file holds every row of the segments that it replaces.
     CompactsAll,
     /// Segments go only after the compaction that replaces them stands.
@@ -79,7 +75,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule with the name that `--break` takes.
-    pub const ALL: [(Self, &'static str); 34] = [
+    pub const ALL: [(Self, &'static str); 32] = [
         (Self::WatermarkByMin, "watermark-by-max"),
         (Self::OpenAtWatermark, "open-below-watermark"),
         (Self::FrameNumbers, "no-pseq-check"),
@@ -107,8 +103,6 @@ impl Rule {
         (Self::SourcesTravel, "source-forgotten"),
         (Self::TailLeaves, "tail-stays"),
         (Self::FinalThroughT, "final-above-t"),
-        (Self::GrowthDeclared, "growth-undeclared"),
-        (Self::GrowthNoticed, "growth-unnoticed"),
         (Self::CompactsAll, "compaction-drops-rows"),
         (Self::SwapBeforeRemoval, "removal-before-swap"),
         (Self::CutByMin, "cut-by-max"),

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::{Hlc, HlcError};
 use tourbillon_core::ids::{Offset, PartitionId, WriterId};
+use tourbillon_lake::off_thread;
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::watch;
 
@@ -132,7 +133,7 @@ impl Gateway {
         let parsers = Arc::clone(&self.0.parsers);
         let turn = parsers.acquire_owned().await;
         let turn = turn.map_err(|_| IngestError::NotReady)?;
-        let worked = spawn_blocking(move || {
+        let worked = off_thread(move || {
             let _turn = turn;
             work()
         });

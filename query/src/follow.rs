@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::Offset;
@@ -256,7 +255,7 @@ impl PartitionTask {
         let view = self.control.view();
         let known = view.streams.get(&self.def.name);
         let known = known.map_or(self.def.partitions, |def| def.partitions);
-        if known >= partitions || broken(Rule::GrowthNoticed) {
+        if known >= partitions {
             return Ok(());
         }
         self.control.catch_up().await.map_err(Failure::Log)

@@ -59,7 +59,7 @@ impl OpenStream {
     /// stamps of a new partition's rows must lie above the declaration in the old ones. Readers
     /// that know only those learn from it that there is more.
     fn is_declared(&self) -> bool {
-        self.declared.load(Ordering::Relaxed) >= self.partitions() || broken(Rule::GrowthDeclared)
+        self.declared.load(Ordering::Relaxed) >= self.partitions()
     }
 
     /// Whether the stream grew since. Ask under the writer's stamp lock.
