@@ -3,6 +3,7 @@
 mod compaction;
 mod expected;
 mod formats;
+mod growth;
 mod http;
 mod oracle;
 mod pages;

@@ -68,6 +68,8 @@ pub(crate) struct Feed {
     now: i64,
     next_id: u32,
     next_n: i64,
+    /// The partition count by which the writers cut; 0 if they do not say.
+    pub(crate) cut: u32,
     /// Requests of the client `feed`: partition and number of rows by sequence.
     sent: Vec<(u32, usize)>,
 }
@@ -83,6 +85,7 @@ impl Feed {
             now: EPOCH,
             next_id: 1,
             next_n: 0,
+            cut: 0,
             sent: Vec::new(),
         };
         for _ in 0..writers {
@@ -118,6 +121,7 @@ impl Feed {
             writer.last = now.max(writer.last + 1);
             let pseq = &mut writer.pseq[partition as usize];
             let header = FrameHeader::bare(kind, WriterId(writer.id), *pseq, Hlc(writer.last));
+            let header = header.cut_by(self.cut);
             *pseq += 1;
             self.rig
                 .append(partition, header.encode(b"").unwrap())
@@ -262,6 +266,7 @@ impl Feed {
     }
 
     fn row(&mut self, hlc: i64, writer: u32, partition: u32) -> Row {
+        let has_note = self.has_note();
         let rng = &mut self.rng;
         let n = self.next_n;
         self.next_n += 1;
@@ -287,8 +292,14 @@ impl Feed {
                 .then(|| *["buy", "sell", ""].choose(rng).unwrap()),
             up: rng.random_bool(0.5).then(|| rng.random_bool(0.5)),
             n,
-            note: (self.rig.def.version() > 1 && n % 3 != 0).then_some("a, \"note\""),
+            note: (has_note && n % 3 != 0).then_some("a, \"note\""),
         }
+    }
+
+    /// Whether the stream has gained its column `note`.
+    fn has_note(&self) -> bool {
+        let columns = self.rig.def.schema().columns();
+        columns.iter().any(|column| column.name == "note")
     }
 
     /// Rows as the newest schema's own columns.
@@ -313,7 +324,7 @@ impl Feed {
             Arc::new(rows.iter().map(|row| row.up).collect::<BooleanArray>()),
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.n))),
         ];
-        if self.rig.def.version() > 1 {
+        if self.has_note() {
             columns.push(text(|row| row.note));
         }
         RecordBatch::try_new(Arc::clone(self.rig.def.schema().data()), columns).unwrap()
