@@ -21,6 +21,7 @@ use crate::error::QueryError;
 use crate::params::{WindowParams, wrong};
 use crate::rejects::RejectsParams;
 use crate::service::QueryService;
+use crate::subscribe;
 use crate::token::Token;
 use crate::window::Window;
 
@@ -28,6 +29,7 @@ use crate::window::Window;
 pub fn router(service: QueryService) -> Router {
     Router::new()
         .route("/v1/streams/{stream}/window", get(window))
+        .route("/v1/streams/{stream}/subscribe", get(subscribe::answer))
         .route("/v1/streams/{stream}/partitions", get(partitions))
         .route("/v1/streams/{stream}/rejects", get(rejects))
         .route("/v1/writers", get(writers))

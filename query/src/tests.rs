@@ -9,6 +9,8 @@ mod pages;
 mod reading;
 mod rejects;
 mod snapshots;
+mod sse;
+mod subscribe;
 mod waiting;
 
 use std::time::Duration;
