@@ -30,7 +30,9 @@ pub struct QueryService {
     control: ControlTopic,
     partitions: Arc<Mutex<Partitions>>,
     bell: watch::Sender<()>,
-    pub(crate) stop: CancellationToken,
+    stop: CancellationToken,
+    /// Ends subscriptions, which would go on for ever; with `stop` or before it.
+    pub(crate) farewell: CancellationToken,
     pub(crate) tasks: TaskTracker,
     /// Places for subscribers.
     pub(crate) seats: Arc<Semaphore>,
@@ -39,13 +41,15 @@ pub struct QueryService {
 impl QueryService {
     /// Starts to follow every partition of every stream, present and future.
     pub fn start(log: Arc<dyn Log>, lake: Lake, control: ControlTopic) -> Self {
+        let stop = CancellationToken::new();
         let service = Self {
             lake,
             log,
             control,
             partitions: Arc::default(),
             bell: watch::Sender::new(()),
-            stop: CancellationToken::new(),
+            farewell: stop.child_token(),
+            stop,
             tasks: TaskTracker::new(),
             seats: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
         };
@@ -54,6 +58,11 @@ impl QueryService {
             .tasks
             .spawn(async move { assigner.assign_all().await });
         service
+    }
+
+    /// Ends all subscriptions with their cursors, and takes no new ones. Other answers go on.
+    pub fn end_subscriptions(&self) {
+        self.farewell.cancel();
     }
 
     /// Stops following. Answers under way end by themselves.

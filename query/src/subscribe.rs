@@ -200,7 +200,7 @@ impl QueryService {
         // the end must find room in a queue that is full
         let last = queue.clone().try_reserve_owned();
         let last = last.map_err(|_| QueryError::TooManySubscribers(MAX_SUBSCRIBERS))?;
-        let (stop, bell) = (self.stop.clone(), self.bell());
+        let (farewell, bell) = (self.farewell.clone(), self.bell());
         self.tasks.spawn(async move {
             let left = queue.clone();
             let due = Instant::now();
@@ -208,7 +208,7 @@ impl QueryService {
             let why = tokio::select! {
                 biased;
                 () = left.closed() => Stop::Gone,
-                () = stop.cancelled() => Stop::Service,
+                () = farewell.cancelled() => Stop::Service,
                 why = feed.run(bell, &mut outlet) => why,
             };
             let reason = match why {

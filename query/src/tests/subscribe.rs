@@ -269,10 +269,8 @@ async fn a_service_that_stops_ends_its_subscriptions_with_their_cursors() {
             _ => break event.complete(),
         }
     };
-    let stopped = tokio::join!(
-        bench.service.shutdown(),
-        to_bytes(arrow.into_body(), usize::MAX)
-    );
+    bench.service.end_subscriptions();
+    let body = to_bytes(arrow.into_body(), usize::MAX).await.unwrap();
     let end = loop {
         match sse.next().await.unwrap() {
             event if event.name == "end" => break event,
@@ -284,13 +282,14 @@ async fn a_service_that_stops_ends_its_subscriptions_with_their_cursors() {
     let rows = feed.ordered();
     let wanted: Vec<&Row> = rows.iter().filter(|row| row.hlc <= complete).collect();
     assert_eq!(numbers, wanted.iter().map(|row| row.n).collect::<Vec<_>>());
-    let body = stopped.1.unwrap();
     let batches = StreamReader::try_new(&body[..], None).unwrap();
     let batches: Vec<_> = batches.collect::<Result<_, _>>().unwrap();
     let schema = batches[0].schema();
     let found = arrow::compute::concat_batches(&schema, &batches).unwrap();
     let wanted: Vec<Row> = wanted.into_iter().cloned().collect();
     assert_eq!(found, expected::batch(&wanted, &["n", "hlc", "writer"]));
+    assert_eq!(bench.window("", "*/*").await.status, StatusCode::OK);
+    bench.service.shutdown().await;
     // its last row makes a cursor
     let cut = &wanted[wanted.len() / 2];
     let bench = Bench::on(&bench.rig).await;
