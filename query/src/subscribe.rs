@@ -9,6 +9,7 @@
 mod answer;
 mod eager;
 mod ordered;
+mod pace;
 mod params;
 mod place;
 

@@ -5,6 +5,7 @@ mod expected;
 mod formats;
 mod http;
 mod oracle;
+mod paced;
 mod pages;
 mod reading;
 mod rejects;

@@ -155,9 +155,11 @@ impl QueryService {
             From::Cursor(_) => Hlc::MIN,
         };
         let feed = match params.from {
-            From::Cursor(Place::Ordered(key)) => Feed::Ordered(Ordered::after(source, key)),
+            From::Cursor(Place::Ordered(key)) => {
+                Feed::Ordered(Ordered::after(source, key).at(params.speed))
+            }
             From::Cursor(Place::Eager(gained)) => Feed::Eager(Eager::new(source, gained)),
-            _ if !params.eager => Feed::Ordered(Ordered::above(source, floor)),
+            _ if !params.eager => Feed::Ordered(Ordered::above(source, floor).at(params.speed)),
             From::Latest => Feed::Eager(Eager::new(source, gained(self.now(def)?))),
             From::Earliest | From::Time(_) => {
                 let nothing = Token {

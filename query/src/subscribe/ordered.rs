@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
+use tokio::time::{Instant, sleep_until};
 use tourbillon_core::hlc::{Hlc, Key};
 use tourbillon_core::ids::WriterId;
-use tourbillon_core::open_rows::key_at;
+use tourbillon_core::open_rows::{key_at, stamps};
 
+use super::pace::Pace;
 use super::place::Place;
 use super::{Event, Outlet, Source, Stop};
 use crate::params::Consistency;
@@ -22,6 +25,8 @@ pub(super) struct Ordered {
     source: Source,
     /// Every row up to this key has been sent.
     sent: Key,
+    /// As fast as the client reads, if there is none.
+    pace: Option<Pace>,
 }
 
 /// The key above every row with this stamp.
@@ -35,13 +40,19 @@ fn through(hlc: Hlc) -> Key {
 impl Ordered {
     /// From after this stamp.
     pub(super) fn above(source: Source, hlc: Hlc) -> Self {
-        let sent = through(hlc);
-        Self { source, sent }
+        Self::after(source, through(hlc))
     }
 
     /// From after this row.
     pub(super) fn after(source: Source, sent: Key) -> Self {
-        Self { source, sent }
+        let pace = None;
+        Self { source, sent, pace }
+    }
+
+    /// So many times as fast as the rows came.
+    pub(super) fn at(self, speed: Option<f64>) -> Self {
+        let pace = speed.map(Pace::new);
+        Self { pace, ..self }
     }
 
     pub(super) fn place(&self) -> Place {
@@ -89,19 +100,52 @@ impl Ordered {
         let mut batches = service.window(&self.source.def, &params).await?.batches;
         let mut rows = 0;
         while let Some(batch) = batches.try_next().await? {
-            let last = key_at(&batch, batch.num_rows() - 1);
-            let event = Event::Rows {
-                rows: self.source.project(&batch)?,
-                partition: None,
-                place: Place::Ordered(last),
-            };
-            outlet.send(event).await?;
-            self.sent = last;
+            self.send(&batch, complete, outlet).await?;
             rows += batch.num_rows();
         }
         if rows < WINDOW_ROWS {
             self.sent = through(complete);
         }
         Ok(rows > 0)
+    }
+
+    /// Sends a batch, at once or at its pace.
+    async fn send(
+        &mut self,
+        batch: &RecordBatch,
+        complete: Hlc,
+        outlet: &mut Outlet,
+    ) -> Result<(), Stop> {
+        let mut from = 0;
+        while from < batch.num_rows() {
+            let mut rows = batch.slice(from, batch.num_rows() - from);
+            if let Some(pace) = &mut self.pace {
+                let (now, due) = pace.next(stamps(&rows));
+                rows = rows.slice(0, now.len());
+                self.wait(due, complete, outlet).await?;
+            }
+            let last = key_at(&rows, rows.num_rows() - 1);
+            let event = Event::Rows {
+                rows: self.source.project(&rows)?,
+                partition: None,
+                place: Place::Ordered(last),
+            };
+            outlet.send(event).await?;
+            self.sent = last;
+            from += rows.num_rows();
+        }
+        Ok(())
+    }
+
+    /// Waits, but not in silence.
+    async fn wait(&self, due: Instant, complete: Hlc, outlet: &mut Outlet) -> Result<(), Stop> {
+        while Instant::now() < due {
+            sleep_until(due.min(outlet.due)).await;
+            if outlet.is_due() {
+                let place = self.place();
+                outlet.send(Event::Watermark { complete, place }).await?;
+            }
+        }
+        Ok(())
     }
 }

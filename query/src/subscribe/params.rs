@@ -26,6 +26,8 @@ pub(super) struct SubscribeParams {
     pub(super) from: From,
     /// Rows at once, and not when they are final.
     pub(super) eager: bool,
+    /// So many times as fast as the rows came; as fast as possible if absent.
+    pub(super) speed: Option<f64>,
     /// Filters and columns.
     pub(super) window: WindowParams,
 }
@@ -41,6 +43,7 @@ impl SubscribeParams {
         let mut params = Self {
             from: From::Latest,
             eager: false,
+            speed: None,
             window: WindowParams::everything(schema),
         };
         let (mut seen, mut mode): (Vec<&str>, Option<bool>) = (Vec::new(), None);
@@ -52,9 +55,10 @@ impl SubscribeParams {
             match name.as_str() {
                 "from" => params.from = from(value)?,
                 "mode" => mode = Some(eager(value)?),
+                "speed" => params.speed = speed(value)?,
                 "columns" => params.window.columns = columns(value, schema)?,
                 _ => {
-                    let known = "from, mode, key.<column> and columns";
+                    let known = "from, mode, speed, key.<column> and columns";
                     params.window.keys.push(key_filter(name, value, known)?);
                 }
             }
@@ -72,8 +76,21 @@ impl SubscribeParams {
             }
             (_, asked) => asked.unwrap_or(false),
         };
+        if params.eager && params.speed.is_some() {
+            return Err(wrong("speed", "eager rows come at their own pace"));
+        }
         Ok(params)
     }
+}
+
+fn speed(value: &str) -> Result<Option<f64>, QueryError> {
+    if value == "max" {
+        return Ok(None);
+    }
+    let speed = value.parse().ok();
+    let speed = speed.filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
+    let reason = "use `max` or how many times as fast, above 0";
+    Ok(Some(speed.ok_or_else(|| wrong("speed", reason))?))
 }
 
 fn from(value: &str) -> Result<From, QueryError> {

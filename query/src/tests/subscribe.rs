@@ -315,6 +315,8 @@ async fn what_cannot_be_subscribed_to_is_refused_at_once() {
         ("from=o1.5-5&mode=eager", "*/*", 400, "mode"),
         ("mode=quick", "*/*", 400, "mode"),
         ("mode=eager", arrow_stream, 400, "mode"),
+        ("speed=0", "*/*", 400, "speed"),
+        ("speed=2&mode=eager", "*/*", 400, "speed"),
         ("key.price=1", "*/*", 400, "price"),
         ("columns=nope", "*/*", 400, "nope"),
         ("limit=5", "*/*", 400, "limit"),
