@@ -3,6 +3,7 @@
 mod compaction;
 mod expected;
 mod formats;
+mod growing;
 mod http;
 mod oracle;
 mod paced;
