@@ -16,8 +16,8 @@ use super::{Event, Outlet, Source, Stop};
 use crate::params::Consistency;
 
 /// Most rows that are read from one window, so that a slow reader keeps neither rows that have
-/// been sealed since nor files that have been replaced.
-const WINDOW_ROWS: usize = 262_144;
+/// been sealed since nor files that have been replaced. Tests need not be long to see it.
+const WINDOW_ROWS: usize = if cfg!(test) { 20_000 } else { 262_144 };
 
 /// An ordered subscription.
 #[derive(Debug)]
