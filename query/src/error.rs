@@ -56,6 +56,12 @@ pub enum QueryError {
          application/vnd.apache.arrow.stream or application/vnd.apache.parquet"
     )]
     Format(String),
+    /// No such format of a subscription.
+    #[error(
+        "`{0}` cannot be sent: accept text/event-stream or application/vnd.apache.arrow.stream, or \
+         ask for a WebSocket"
+    )]
+    EventFormat(String),
     /// The window reaches beyond what is complete.
     #[error(
         "the stream is complete through {} and the window ends at {}: wait longer, or ask with \
@@ -95,6 +101,9 @@ pub enum QueryError {
         /// The offset to be reached.
         wanted: u64,
     },
+    /// As many subscribers as a node takes.
+    #[error("this node has {0} subscribers already: ask another one, or later")]
+    TooManySubscribers(usize),
     /// The service still reads the log.
     #[error("partition {partition} of `{stream}` is still catching up with the log")]
     CatchingUp {
@@ -153,10 +162,12 @@ impl QueryError {
             | Self::UnknownStream(_)
             | Self::UnknownWriter(_)
             | Self::Format(_)
+            | Self::EventFormat(_)
             | Self::BeyondSnapshot { .. }
             | Self::Gone { .. } => ErrorKind::Invalid,
             Self::Incomplete { .. }
             | Self::Behind { .. }
+            | Self::TooManySubscribers(_)
             | Self::CatchingUp { .. }
             | Self::Moved(_) => ErrorKind::Unavailable,
             Self::Stopped { .. } => ErrorKind::Data,
@@ -170,7 +181,7 @@ impl QueryError {
     pub fn http_status(&self) -> u16 {
         match self {
             Self::UnknownStream(_) | Self::UnknownWriter(_) => 404,
-            Self::Format(_) => 406,
+            Self::Format(_) | Self::EventFormat(_) => 406,
             Self::Gone { .. } => 410,
             _ => self.kind().http_status(),
         }

@@ -25,6 +25,7 @@ use crate::error::QueryError;
 use crate::params::{WindowParams, wrong};
 use crate::rejects::RejectsParams;
 use crate::service::QueryService;
+use crate::subscribe;
 use crate::token::Token;
 use crate::window::Window;
 
@@ -38,6 +39,7 @@ const REPLAN_PAUSE: Duration = Duration::from_millis(200);
 pub fn router(service: QueryService) -> Router {
     Router::new()
         .route("/v1/streams/{stream}/window", get(window))
+        .route("/v1/streams/{stream}/subscribe", get(subscribe::answer))
         .route("/v1/streams/{stream}/partitions", get(partitions))
         .route("/v1/streams/{stream}/files", get(files))
         .route("/v1/streams/{stream}/rejects", get(rejects))

@@ -1,6 +1,7 @@
 //! The parameters of a window, checked against the stream.
 
 use tourbillon_core::filter::KeyFilter;
+use tourbillon_core::hlc::Key;
 use tourbillon_core::schema::{SYSTEM_COLUMNS, StreamSchema};
 use tourbillon_core::time::{parse_duration_ns, parse_time_ns};
 
@@ -43,8 +44,10 @@ pub struct WindowParams {
     pub consistency: Consistency,
     /// How long to wait for completeness, ns.
     pub wait_ns: i64,
-    /// Only the rows of this snapshot, and only those after its key.
+    /// Only the rows of this snapshot.
     pub snapshot: Option<Token>,
+    /// Only rows that come after this one in the answer.
+    pub after: Option<Key>,
     /// How far the node must have followed.
     pub at_least: Positions,
 }
@@ -103,6 +106,7 @@ impl WindowParams {
             consistency: Consistency::Final,
             wait_ns: DEFAULT_WAIT_NS,
             snapshot: None,
+            after: None,
             at_least: Positions::new(),
         }
     }
@@ -135,6 +139,7 @@ impl WindowParams {
                 if token.after.is_none() {
                     return Err(wrong(name, "this is a snapshot: use `snapshot`"));
                 }
+                self.after = token.after;
                 self.snapshot = Some(token);
             }
             "at_least" => self.at_least = positions(value).map_err(unread(name))?,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,6 +17,7 @@ use tourbillon_log::{Log, TopicPartition, watch};
 use crate::error::{Holder, QueryError};
 use crate::follow::PartitionTask;
 use crate::partition::Partition;
+use crate::subscribe::MAX_SUBSCRIBERS;
 use crate::token::{Positions, Token, positions};
 
 type Partitions = BTreeMap<(StreamName, PartitionId), Arc<Partition>>;
@@ -29,26 +31,38 @@ pub struct QueryService {
     partitions: Arc<Mutex<Partitions>>,
     bell: watch::Sender<()>,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    /// Ends subscriptions, which would go on for ever; with `stop` or before it.
+    pub(crate) farewell: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Places for subscribers.
+    pub(crate) seats: Arc<Semaphore>,
 }
 
 impl QueryService {
     /// Starts to follow every partition of every stream, present and future.
     pub fn start(log: Arc<dyn Log>, lake: Lake, control: ControlTopic) -> Self {
+        let stop = CancellationToken::new();
         let service = Self {
             lake,
             log,
             control,
             partitions: Arc::default(),
             bell: watch::Sender::new(()),
-            stop: CancellationToken::new(),
+            farewell: stop.child_token(),
+            stop,
             tasks: TaskTracker::new(),
+            seats: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
         };
         let assigner = service.clone();
         service
             .tasks
             .spawn(async move { assigner.assign_all().await });
         service
+    }
+
+    /// Ends all subscriptions with their cursors, and takes no new ones. Other answers go on.
+    pub fn end_subscriptions(&self) {
+        self.farewell.cancel();
     }
 
     /// Stops following. Answers under way end by themselves.
@@ -103,6 +117,11 @@ impl QueryService {
         }
     }
 
+    /// Rung whenever a partition has been followed further.
+    pub(crate) fn bell(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
+    }
+
     /// What the control topic says.
     pub fn control_view(&self) -> Arc<ControlView> {
         self.control.view()
@@ -140,14 +159,19 @@ impl QueryService {
         pairs: &[(String, String)],
     ) -> Result<Arc<StreamDef>, QueryError> {
         let newer = |(name, value): &(String, String)| match name.as_str() {
-            "snapshot" | "cursor" | "from" => value.parse::<Token>().is_ok_and(|t| !t.fits(&def)),
+            "snapshot" | "cursor" => value.parse::<Token>().is_ok_and(|t| !t.fits(&def)),
             "at_least" => positions(value)
                 .is_ok_and(|positions| positions.keys().any(|p| p.0 >= def.partitions)),
             _ => false,
         };
-        if !pairs.iter().any(newer) {
-            return Ok(def);
+        match pairs.iter().any(newer) {
+            true => self.newest(&def).await,
+            false => Ok(def),
         }
+    }
+
+    /// The stream as the control topic has it by now.
+    pub(crate) async fn newest(&self, def: &StreamDef) -> Result<Arc<StreamDef>, QueryError> {
         self.control.catch_up().await?;
         let found = self.control.view().streams.get(&def.name).map(Arc::clone);
         found.ok_or_else(|| QueryError::UnknownStream(def.name.as_str().to_owned()))

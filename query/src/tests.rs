@@ -3,13 +3,17 @@
 mod compaction;
 mod expected;
 mod formats;
+mod growing;
 mod growth;
 mod http;
 mod oracle;
+mod paced;
 mod pages;
 mod reading;
 mod rejects;
 mod snapshots;
+mod sse;
+mod subscribe;
 mod waiting;
 
 use std::time::Duration;

@@ -24,8 +24,8 @@ pub type Positions = BTreeMap<PartitionId, Offset>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {at}")]
 pub struct TokenError {
-    what: &'static str,
-    at: usize,
+    pub(crate) what: &'static str,
+    pub(crate) at: usize,
 }
 
 /// The rows of an answer; with `after`, the place in it from which to go on.
@@ -169,7 +169,7 @@ pub(crate) fn key(text: &str, at: usize) -> Result<Key, TokenError> {
 }
 
 /// Digits only: a sign would make two spellings of one token.
-fn number<T: FromStr>(text: &str, at: usize) -> Result<T, TokenError> {
+pub(crate) fn number<T: FromStr>(text: &str, at: usize) -> Result<T, TokenError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let value = text.parse().ok().filter(|_| digits);
     let what = "expected a whole number";

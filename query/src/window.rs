@@ -88,8 +88,9 @@ impl QueryService {
         let kept_from = partitions.iter().map(|p| p.kept_from()).max();
         let kept_from = kept_from.unwrap_or(Hlc::MIN);
         let range = left(span.hlc, kept_from, params.snapshot.as_ref())?;
-        let after = params.snapshot.as_ref().and_then(|token| token.after);
-        let range = after.map_or(range.clone(), |key| beyond(range, key, params.descending));
+        let range = params
+            .after
+            .map_or(range.clone(), |key| beyond(range, key, params.descending));
         let mut views = Vec::new();
         for partition in &partitions {
             let before = params.snapshot.as_ref().map(|t| t.offset(partition.number));
@@ -115,12 +116,12 @@ impl QueryService {
             },
         });
         let schema = answer_schema(&plan.read.columns, params)?;
-        let (batches, last) = rows(plan, views, params, after).await?;
+        let (batches, last) = rows(plan, views, params).await?;
         let next = last.map(|key| Token {
             after: Some(key),
             ..token.clone()
         });
-        let uneven = params.descending || after.is_some();
+        let uneven = params.descending || params.after.is_some();
         Ok(Window {
             batches: order::arranged(batches, Arc::clone(&schema), uneven),
             schema,
@@ -166,6 +167,12 @@ impl QueryService {
             }
         }
         Ok(partitions)
+    }
+
+    /// What names the rows that there are by now.
+    pub(crate) fn now(&self, def: &StreamDef) -> Result<Token, QueryError> {
+        let complete = self.complete_through(def)?;
+        self.token(def, &[], complete, Hlc::MIN)
     }
 
     /// What names the rows of these views. T was looked at before them, so it holds in them.
@@ -269,18 +276,17 @@ fn beyond(range: Range<Hlc>, key: Key, descending: bool) -> Range<Hlc> {
     }
 }
 
-/// The rows in order, from `after` and up to the limit; if that cut them off, the last one's key.
+/// The rows in order, up to the limit; if that cut them off, the last one's key.
 async fn rows(
     plan: Arc<Plan>,
     views: Vec<View>,
     params: &WindowParams,
-    after: Option<Key>,
 ) -> Result<(Batches, Option<Key>), QueryError> {
     let mut ordered = match params.descending {
         true => order::descending(plan, views),
         false => plan.merged(&views),
     };
-    if let Some(key) = after {
+    if let Some(key) = params.after {
         ordered = order::after(ordered, key, params.descending);
     }
     match params.limit {

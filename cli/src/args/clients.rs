@@ -135,7 +135,8 @@ pub(crate) struct TailArgs {
     pub(crate) stream: String,
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
-    /// Where to begin, RFC 3339 or integer ns; by default where the stream is complete now.
+    /// Where to begin: `earliest`, RFC 3339 or integer ns; by default where the stream is complete
+    /// now.
     #[arg(long)]
     pub(crate) from: Option<String>,
     /// Only rows whose key column has one of these values; may be repeated for other columns.

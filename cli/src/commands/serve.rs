@@ -121,6 +121,8 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     let server = Server::start(listener, routes, health, metrics)?;
     tracing::info!(address = %server.address, "query node listens");
     signalled().await?;
+    // they would hold the server until it cuts them off, without their cursors
+    service.end_subscriptions();
     server.shutdown().await;
     service.shutdown().await;
     backbone.close().await?;

@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::sse::Client;
 use super::*;
 use crate::rig::EPOCH;
 use crate::rig::feed::{Row, SYMBOLS};
@@ -188,6 +189,11 @@ async fn a_token_gives_the_same_bytes_wherever_the_rows_lie() {
     }
 }
 
+/// The last field of a line.
+fn number(line: &str) -> i64 {
+    line.rsplit_once(',').unwrap().1.parse().unwrap()
+}
+
 fn problem(answer: &Answer, status: StatusCode) -> Value {
     assert_eq!(answer.status, status, "{:?}", answer.body);
     serde_json::from_slice(&answer.body).unwrap()
@@ -301,5 +307,46 @@ async fn a_token_whose_rows_are_gone_is_told_what_is_left() {
             .await;
         assert_eq!(again.text(), fresh.text());
         assert!(fresh.text().lines().count() < whole.text().lines().count());
+        // subscriptions are not silently begun later than asked for either
+        let first = &feed.ordered()[0];
+        for from in [
+            first.hlc.to_string(),
+            format!("o1.{}-{}", first.hlc, first.writer),
+            format!("e1.0-0.t{}", first.hlc),
+        ] {
+            let uri = format!("/v1/streams/ticks/subscribe?from={from}");
+            let answer = bench.get(&uri, "*/*").await;
+            assert_eq!(answer.status, StatusCode::GONE, "{from}: {}", answer.text());
+        }
+        let wanted: Vec<i64> = fresh.text().lines().skip(1).map(number).collect();
+        for mode in ["ordered", "eager"] {
+            let query = format!("from=earliest&columns=n,hlc&mode={mode}");
+            let mut client = Client::on(bench, &query, None).await;
+            let mut found = Vec::new();
+            loop {
+                let event = client.next().await.unwrap();
+                if event.name == "watermark" {
+                    break;
+                }
+                found.extend(event.numbers("n"));
+            }
+            if mode == "eager" {
+                let complete = fresh.header("tourbillon-complete-through");
+                let complete = tourbillon_core::time::parse_time_ns(complete).unwrap();
+                let is_final: std::collections::BTreeSet<i64> = feed
+                    .rows
+                    .iter()
+                    .filter(|row| row.hlc <= complete)
+                    .map(|row| row.n)
+                    .collect();
+                found.retain(|n| is_final.contains(n));
+                found.sort_unstable();
+                let mut wanted = wanted.clone();
+                wanted.sort_unstable();
+                assert!(found == wanted, "{mode}");
+            } else {
+                assert!(found == wanted, "{mode}");
+            }
+        }
     }
 }

@@ -1,0 +1,119 @@
+//! Where a subscriber stands, as clients see it: an opaque cursor.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tourbillon_core::hlc::Key;
+use tourbillon_core::ids::{Offset, PartitionId};
+
+use crate::token::{Token, TokenError, key, number};
+
+/// Where a subscriber stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `o1.HLC-WRITER`: it has all rows up to this key.
+    Ordered(Key),
+    /// It has what an eager cursor says.
+    Eager(Gained),
+}
+
+/// `e` and a token, perhaps `~PARTITION-OFFSET`: the subscriber wants no row up to the stamp `t`,
+/// has those below the offsets, and of one partition those below a later offset up to the key `k`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gained {
+    pub(crate) seen: Token,
+    pub(crate) under_way: Option<(PartitionId, Offset)>,
+}
+
+impl Place {
+    /// Number of partitions that it knows of.
+    pub(crate) fn partitions(&self) -> usize {
+        match self {
+            Self::Ordered(_) => 0,
+            Self::Eager(Gained { seen, under_way }) => {
+                let under_way = under_way.map_or(0, |(partition, _)| partition.0 as usize + 1);
+                seen.offsets.len().max(under_way)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ordered(key) => write!(f, "o1.{}-{}", key.hlc.0, key.writer.0),
+            Self::Eager(Gained { seen, under_way }) => {
+                write!(f, "e{seen}")?;
+                match under_way {
+                    Some((partition, to)) => write!(f, "~{}-{to}", partition.0),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        if let Some(rest) = text.strip_prefix("o1.") {
+            return Ok(Self::Ordered(key(rest, 3)?));
+        }
+        let error = |what, at| TokenError { what, at };
+        let rest = text.strip_prefix('e');
+        let rest = rest.ok_or_else(|| error("expected `o1.` or `e1.`", 0))?;
+        let (token, more) = rest
+            .split_once('~')
+            .map_or((rest, None), |(token, more)| (token, Some(more)));
+        let token_error = |e: TokenError| error(e.what, e.at + 1);
+        let seen: Token = token.parse().map_err(token_error)?;
+        let at = token.len() + 2;
+        let under_way = more.map(|more| {
+            let (partition, to) = more
+                .split_once('-')
+                .ok_or_else(|| error("expected a partition, `-` and an offset", at))?;
+            let to = Offset(number(to, at + partition.len() + 1)?);
+            Ok((PartitionId(number(partition, at)?), to))
+        });
+        let under_way = under_way.transpose()?;
+        if seen.after.is_some() != under_way.is_some() {
+            return Err(error("expected a key and a partition, or neither", at));
+        }
+        if seen.complete_through.is_none() {
+            return Err(error("expected a part `t`", at));
+        }
+        Ok(Self::Eager(Gained { seen, under_way }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_come_back_as_they_went_and_broken_ones_do_not() {
+        for text in [
+            "o1.1700000000000000000-3",
+            "e1.5-7.t17",
+            "e1.5-7.t17.k18-2~1-9",
+        ] {
+            let place: Place = text.parse().unwrap();
+            assert_eq!(place.to_string(), text);
+        }
+        for (text, at) in [
+            ("", 0),
+            ("now", 0),
+            ("o1.5", 3),
+            ("e1.x", 3),
+            ("e1.5", 5),
+            ("e1.5.t1~1-9", 8),
+            ("e1.5.t1.k3-3", 13),
+            ("e1.5.t1.k3-3~1", 13),
+            ("e1.5.t1.k3-3~1-x", 15),
+        ] {
+            let error = text.parse::<Place>().unwrap_err();
+            assert_eq!(error.at, at, "{text}: {error}");
+        }
+    }
+}
