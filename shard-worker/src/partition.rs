@@ -35,7 +35,7 @@ use crate::progress::Progress;
 const MAX_PLANS: usize = 2;
 
 /// Commits whose objects are encoded and uploaded at the same time.
-const PARALLEL_UPLOADS: usize = 2;
+pub(crate) const PARALLEL_UPLOADS: usize = 2;
 
 /// What a partition's work needs.
 #[derive(Clone, Debug)]

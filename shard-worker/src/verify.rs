@@ -21,9 +21,11 @@ use tourbillon_log::{Log, LogRange, TopicPartition};
 use crate::encode::encode;
 use crate::error::{Cause, WorkerError};
 
+mod beyond;
 mod compacted;
 mod past;
 
+use beyond::Beyond;
 use compacted::Compactions;
 pub use past::ByHash;
 
@@ -102,6 +104,7 @@ impl Verifier {
             return Ok(report);
         };
         report.complete = true;
+        let mut beyond = Beyond::default();
         tell(replica.machine().next_offset().0, range.end.0);
         let (stream, control) = (self.def.name.clone(), self.control.clone());
         let mut follower = Follower::start(&*self.log, at.clone(), replica, control, stream)
@@ -122,9 +125,11 @@ impl Verifier {
                 let plan = sealer
                     .step(as_record(record), applied, follower.replica(), def.as_ref())
                     .map_err(|e| self.failed("seal rows", e))?;
-                let Some(plan) = plan.filter(|_| report.complete) else {
+                let Some(plan) = plan else { continue };
+                if !report.complete {
+                    self.look_beyond(&mut beyond, def, plan).await?;
                     continue;
-                };
+                }
                 // reading goes fast; making segments again is what takes time
                 tell(record.offset.0, range.end.0);
                 let compared = self.compare(def, plan, &chain, &tip, &compactions, &mut report);
@@ -145,6 +150,8 @@ impl Verifier {
             self.check_end(&at, &chain, &tip, range.end, &mut report)
                 .await?;
         }
+        self.check_beyond(&beyond, &chain, &tip, &mut report)
+            .await?;
         self.check_compactions_end(&compactions, &mut report)
             .await?;
         let counts = follower.replica().machine().counts();

@@ -203,6 +203,12 @@ fn a_truncated_chain_is_seen_by_the_log_and_named_by_a_witness() {
         assert_eq!(named(&told, &all), [name(all.last().unwrap())]);
         assert!(told.contains("it is gone"), "{told}");
     }
+    // but no worker uploads this far ahead of its commits
+    let first = &all[all.len() - 3];
+    fs::remove_file(first).unwrap();
+    let told = data.verify(3);
+    assert_eq!(named(&told, &all), [name(first)]);
+    assert!(told.contains("the chain was cut"), "{told}");
 }
 
 #[test]

@@ -119,6 +119,28 @@ async fn a_chain_that_lags_is_incomplete_but_not_different() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_chain_that_was_cut_is_told_from_one_that_lags() {
+    let bench = Bench::new(25).await;
+    let mut links = bench.rig.links(0).await;
+    let mut segments = 0;
+    // the first one cut is the first that its segments vouch for
+    while let Some(link) = links.pop() {
+        let body = &link.commit.body;
+        let path = Bench::path(&format!("commit/p0/{:020}", body.seq));
+        bench.store.delete(&path).await.unwrap();
+        segments += usize::from(!body.segments.is_empty());
+        let told = bench.report().await.differences;
+        if segments < 3 {
+            assert_eq!(told, [""; 0], "{segments}");
+        } else {
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains(path.as_ref()), "{told:?}");
+            break;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flipped_byte_in_a_segment_is_reported() {
     let bench = Bench::new(23).await;
     let body = bench.body(|body| !body.segments.is_empty()).await;
