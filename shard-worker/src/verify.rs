@@ -106,10 +106,7 @@ impl Verifier {
         report.complete = true;
         let mut beyond = Beyond::default();
         tell(replica.machine().next_offset().0, range.end.0);
-        let (stream, control) = (self.def.name.clone(), self.control.clone());
-        let mut follower = Follower::start(&*self.log, at.clone(), replica, control, stream)
-            .await
-            .map_err(|e| self.failed("follow the log", e))?;
+        let mut follower = self.follower(&at, replica).await?;
         while follower.replica().position() < range.end {
             let records = follower
                 .read()
@@ -159,6 +156,17 @@ impl Verifier {
         report.duplicate_rows = counts.duplicate;
         report.rejected_rows = counts.rejected;
         Ok(report)
+    }
+
+    async fn follower(
+        &self,
+        at: &TopicPartition,
+        replica: Replica,
+    ) -> Result<Follower, WorkerError> {
+        let (stream, control) = (self.def.name.clone(), self.control.clone());
+        Follower::start(&*self.log, at.clone(), replica, control, stream)
+            .await
+            .map_err(|e| self.failed("follow the log", e))
     }
 
     async fn range(&self, at: &TopicPartition) -> Result<LogRange, WorkerError> {
