@@ -189,16 +189,8 @@ impl SegmentMeta {
 impl Body for CommitBody {
     const FOLDER: &'static str = "commit";
 
-    fn stream(&self) -> &str {
-        &self.stream
-    }
-
-    fn partition(&self) -> PartitionId {
-        self.partition
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq
+    fn home(&self) -> (&str, PartitionId, u64) {
+        (&self.stream, self.partition, self.seq)
     }
 
     fn essence(mut self) -> Self {

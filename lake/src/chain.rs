@@ -300,17 +300,12 @@ impl<B: Body> Chain<B> {
             path: path.to_string(),
             source,
         })?;
-        let body = &commit.body;
-        let at_home = body.seq() == seq
-            && body.partition() == self.partition
-            && body.stream() == self.stream.as_str();
-        if !at_home {
+        let home = commit.body.home();
+        if home != (self.stream.as_str(), self.partition, seq) {
+            let (stream, partition, seq) = home;
             let reason = format!(
-                "it is {} {} of {} partition {}",
-                B::FOLDER,
-                body.seq(),
-                body.stream(),
-                body.partition()
+                "it is {} {seq} of {stream} partition {partition}",
+                B::FOLDER
             );
             return Err(LakeError::Damaged {
                 path: path.to_string(),

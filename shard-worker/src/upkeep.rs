@@ -86,6 +86,7 @@ impl Upkeep {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut pause = PAUSE.0;
         loop {
+            let begun = Instant::now();
             let error = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -94,6 +95,9 @@ impl Upkeep {
                     Err(error) => error,
                 },
             };
+            if begun.elapsed() > PAUSE.1 {
+                pause = PAUSE.0;
+            }
             let (kind, text) = (error.kind(), error_chain(&error));
             metrics::upkeep_failed(&self.at);
             if kind == ErrorKind::Unavailable {

@@ -88,16 +88,8 @@ pub struct Boundary {
 impl Body for CompactionBody {
     const FOLDER: &'static str = "compaction";
 
-    fn stream(&self) -> &str {
-        &self.stream
-    }
-
-    fn partition(&self) -> PartitionId {
-        self.partition
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq
+    fn home(&self) -> (&str, PartitionId, u64) {
+        (&self.stream, self.partition, self.seq)
     }
 
     fn essence(mut self) -> Self {
@@ -113,16 +105,8 @@ impl Body for CompactionBody {
 impl Body for Boundary {
     const FOLDER: &'static str = "boundary";
 
-    fn stream(&self) -> &str {
-        &self.stream
-    }
-
-    fn partition(&self) -> PartitionId {
-        self.partition
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq
+    fn home(&self) -> (&str, PartitionId, u64) {
+        (&self.stream, self.partition, self.seq)
     }
 
     fn essence(self) -> Self {

@@ -43,14 +43,13 @@ pub trait Body:
     /// Folder of its chains below the stream's.
     const FOLDER: &'static str;
 
-    /// The stream.
-    fn stream(&self) -> &str;
-
-    /// The partition.
-    fn partition(&self) -> PartitionId;
+    /// Where it belongs: the stream, the partition and the position in the chain, from 0.
+    fn home(&self) -> (&str, PartitionId, u64);
 
     /// Position in the chain, from 0.
-    fn seq(&self) -> u64;
+    fn seq(&self) -> u64 {
+        self.home().2
+    }
 
     /// Without what depends on the Parquet encoder or on nonces: a rebuild with another encoder
     /// still proves the same rows.

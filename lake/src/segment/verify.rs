@@ -17,7 +17,7 @@ use crate::error::LakeError;
 /// Recomputes both digests, the size, the row count and the ranges of keys and offsets.
 pub fn verify_segment(path: &str, bytes: &Bytes, meta: &SegmentMeta) -> Result<(), LakeError> {
     check_bytes(path, bytes, meta)?;
-    verify_rows(path, bytes, &[meta])
+    verify_rows(path, bytes, &[&[meta]])
 }
 
 /// Proves that a file holds the rows of `parts`, which follow one another, and no others.
@@ -27,8 +27,9 @@ pub(crate) fn verify_compacted(
     meta: &SegmentMeta,
     parts: &[SegmentMeta],
 ) -> Result<(), LakeError> {
-    verify_segment(path, bytes, meta)?;
-    verify_rows(path, bytes, &parts.iter().collect::<Vec<_>>())
+    check_bytes(path, bytes, meta)?;
+    let parts: Vec<_> = parts.iter().collect();
+    verify_rows(path, bytes, &[&[meta], &parts])
 }
 
 /// Fails unless the size and the digest are those of `meta`.
@@ -50,15 +51,22 @@ fn damaged(path: &str, reason: &str) -> LakeError {
     }
 }
 
-fn verify_rows(path: &str, bytes: &Bytes, parts: &[&SegmentMeta]) -> Result<(), LakeError> {
+/// Holds the rows, read once, against each of several ways to say in parts what they are.
+fn verify_rows(path: &str, bytes: &Bytes, said: &[&[&SegmentMeta]]) -> Result<(), LakeError> {
     catch_unwind(AssertUnwindSafe(|| {
         let rows = read_rows(path, bytes)?;
-        let mut proof = Proof::new(path, rows.schema(), parts);
+        let schema = rows.schema();
+        let proofs = said
+            .iter()
+            .map(|parts| Proof::new(path, SchemaRef::clone(&schema), parts));
+        let mut proofs: Vec<_> = proofs.collect();
         for batch in rows {
             let batch = batch.map_err(|error| not_read(path, error.into()))?;
-            proof.push(batch)?;
+            for proof in &mut proofs {
+                proof.push(batch.clone())?;
+            }
         }
-        proof.finish()
+        proofs.into_iter().try_for_each(Proof::finish)
     }))
     // the Parquet reader may panic over bytes that no writer made
     .unwrap_or_else(|_| Err(damaged(path, "the Parquet reader gave up on it")))
