@@ -84,7 +84,7 @@ struct Upheld {
 impl Upkeep {
     /// Works until `stop`. Errors only pause it: sealing goes on without.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut pause = PAUSE.0;
+        let mut pause = None;
         loop {
             let begun = Instant::now();
             let error = tokio::select! {
@@ -95,9 +95,8 @@ impl Upkeep {
                     Err(error) => error,
                 },
             };
-            if begun.elapsed() > PAUSE.1 {
-                pause = PAUSE.0;
-            }
+            let next = next_pause(pause, begun.elapsed());
+            pause = Some(next);
             let (kind, text) = (error.kind(), error_chain(&error));
             metrics::upkeep_failed(&self.at);
             if kind == ErrorKind::Unavailable {
@@ -111,7 +110,7 @@ impl Upkeep {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = sleep(pause) => pause = (pause * 2).min(PAUSE.1),
+                () = sleep(next) => {}
             }
         }
     }
@@ -285,5 +284,30 @@ impl Upkeep {
             step,
             cause: cause.into(),
         }
+    }
+}
+
+/// The pause after work that went well for `ran`, and `before` which there was another.
+fn next_pause(before: Option<Duration>, ran: Duration) -> Duration {
+    match before {
+        Some(before) if ran <= PAUSE.1 => (before * 2).min(PAUSE.1),
+        _ => PAUSE.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_begin_anew_after_a_good_while() {
+        let (mut pause, soon) = (None, Duration::from_secs(5));
+        let grown = (0..12).map(|_| {
+            pause = Some(next_pause(pause, soon));
+            pause.map_or(0, |pause| pause.as_secs())
+        });
+        let grown: Vec<u64> = grown.collect();
+        assert_eq!(grown, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
+        assert_eq!(next_pause(pause, PAUSE.1 * 2), PAUSE.0);
     }
 }
