@@ -1,0 +1,1 @@
+//! SQL over every stream, by HTTP and by Arrow Flight SQL.
