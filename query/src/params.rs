@@ -23,12 +23,24 @@ pub enum Consistency {
     Latest,
 }
 
+/// The time by which a window is cut and ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeBasis {
+    /// The stamps of the gateways: the total order.
+    #[default]
+    Hlc,
+    /// The stream's event-time column. Rows without an event time are in no window.
+    Event,
+}
+
 /// A window as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowParams {
-    /// First stamp, ns since the epoch.
+    /// What `start`, `end` and the order go by.
+    pub time: TimeBasis,
+    /// First stamp or event time, ns since the epoch.
     pub start: i64,
-    /// Stamp after the last; as far as possible if absent.
+    /// Stamp or event time after the last; as far as possible if absent.
     pub end: Option<i64>,
     /// Filters on key columns.
     pub keys: Vec<KeyFilter>,
@@ -65,6 +77,7 @@ impl WindowParams {
             seen.push(name);
             params.take(name, value, schema)?;
         }
+        params.by_event_time(is("start"), schema)?;
         if params.end.is_some_and(|end| end < params.start) {
             return Err(wrong("end", "lies before start"));
         }
@@ -75,6 +88,24 @@ impl WindowParams {
             params.columns_of_snapshot(schema)?;
         }
         Ok(params)
+    }
+
+    /// What `time=event` asks of the stream, and of a window without a start.
+    fn by_event_time(&mut self, has_start: bool, schema: &StreamSchema) -> Result<(), QueryError> {
+        if self.time == TimeBasis::Hlc {
+            return Ok(());
+        }
+        if schema.event_time().is_none() {
+            return Err(wrong(
+                "time",
+                "the stream has no event-time column: use `hlc`",
+            ));
+        }
+        if !has_start {
+            // events may be older than the epoch; stamps cannot
+            self.start = i64::MIN;
+        }
+        Ok(())
     }
 
     /// Columns that came after the snapshot are only given if they are asked for.
@@ -96,6 +127,7 @@ impl WindowParams {
         let system = SYSTEM_COLUMNS[..2].iter().map(|name| (*name).to_owned());
         let own = schema.columns().iter().map(|column| column.name.clone());
         Self {
+            time: TimeBasis::Hlc,
             start: 0,
             end: None,
             keys: Vec::new(),
@@ -116,6 +148,12 @@ impl WindowParams {
         match name {
             "start" => self.start = parse_time_ns(value).map_err(time("start"))?,
             "end" => self.end = Some(parse_time_ns(value).map_err(time("end"))?),
+            "time" => {
+                self.time = match choice(name, value, ["hlc", "event"])? {
+                    false => TimeBasis::Hlc,
+                    true => TimeBasis::Event,
+                }
+            }
             "order" => self.descending = choice(name, value, ["asc", "desc"])?,
             "limit" => {
                 let limit = value.parse().ok().filter(|limit: &usize| *limit > 0);
@@ -155,8 +193,8 @@ impl WindowParams {
             }
             "columns" => self.columns = columns(value, schema)?,
             _ => {
-                let known = "start, end, key.<column>, partition, columns, order, limit, cursor, \
-                             consistency, wait, snapshot and at_least";
+                let known = "time, start, end, key.<column>, partition, columns, order, limit, \
+                             cursor, consistency, wait, snapshot and at_least";
                 self.keys.push(key_filter(name, value, known)?);
             }
         }
@@ -238,6 +276,7 @@ mod tests {
             ("limit", "10"),
             ("consistency", "latest"),
             ("wait", "0s"),
+            ("time", "hlc"),
         ])
         .unwrap();
         assert_eq!(
@@ -251,12 +290,27 @@ mod tests {
     }
 
     #[test]
+    fn event_time_needs_its_column_and_has_no_lowest() {
+        let event = parse(&[("time", "event")]).unwrap();
+        assert_eq!((event.time, event.start), (TimeBasis::Event, i64::MIN));
+        let event = parse(&[("time", "event"), ("end", "-5")]).unwrap();
+        assert_eq!((event.start, event.end), (i64::MIN, Some(-5)));
+        assert_eq!(parse(&[]).unwrap().time, TimeBasis::Hlc);
+        let [(_, trades), _] = builtin_streams();
+        let bare = StreamSchema::new(trades.columns().to_vec(), &["symbol"], None).unwrap();
+        let asked = [("time".to_owned(), "event".to_owned())];
+        let error = WindowParams::parse(&asked, &bare).unwrap_err();
+        assert!(error.to_string().starts_with("time: "), "{error}");
+    }
+
+    #[test]
     fn names_the_parameter_that_is_wrong() {
         let bad = [
             [("begin", "1")].as_slice(),
             &[("start", "soon")],
             &[("limit", "0")],
             &[("order", "up")],
+            &[("time", "wall")],
             &[("wait", "2")],
             &[("wait", "61s")],
             &[("columns", "hlc,bid")],

@@ -16,7 +16,7 @@ use tourbillon_lake::SegmentRead;
 
 use crate::error::QueryError;
 use crate::order;
-use crate::params::{Consistency, WindowParams, wrong};
+use crate::params::{Consistency, TimeBasis, WindowParams, wrong};
 use crate::partition::{Partition, View};
 use crate::plan::{Batches, Plan};
 use crate::service::QueryService;
@@ -75,6 +75,9 @@ impl QueryService {
         def: &Arc<StreamDef>,
         params: &WindowParams,
     ) -> Result<Window, QueryError> {
+        if params.time == TimeBasis::Event {
+            return Err(wrong("time", "`event` cannot be answered yet: use `hlc`"));
+        }
         let keys = KeyPredicate::new(def.schema(), &params.keys)?;
         let wait = Duration::from_nanos(u64::try_from(params.wait_ns).unwrap_or(0));
         let until = Instant::now() + wait;
