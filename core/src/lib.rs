@@ -2,6 +2,8 @@
 //! manifests and the merge. Nothing here does I/O, reads a clock or draws a random number, so
 //! every process that is fed the same log prefix computes the same bytes.
 
+pub mod asof;
+pub mod bars;
 pub mod broken;
 pub mod clock;
 pub mod compaction;
@@ -11,6 +13,7 @@ pub mod digest;
 pub mod error;
 pub mod filter;
 pub mod frame;
+pub mod groups;
 pub mod hlc;
 pub mod ids;
 pub mod machine;
