@@ -1,6 +1,8 @@
 //! Errors of the query service, as its clients see them.
 
 use thiserror::Error;
+use tourbillon_core::asof::AsOfError;
+use tourbillon_core::bars::BarError;
 use tourbillon_core::error::ErrorKind;
 use tourbillon_core::filter::FilterError;
 use tourbillon_core::merge::MergeError;
@@ -134,6 +136,12 @@ pub enum QueryError {
         /// The first stamp that is left, HLC.
         from: i64,
     },
+    /// Bars.
+    #[error(transparent)]
+    Bars(#[from] BarError),
+    /// An as-of join.
+    #[error(transparent)]
+    AsOf(#[from] AsOfError),
     /// The store.
     #[error("cannot read a segment")]
     Lake(#[from] LakeError),
@@ -171,6 +179,8 @@ impl QueryError {
             | Self::CatchingUp { .. }
             | Self::Moved(_) => ErrorKind::Unavailable,
             Self::Stopped { .. } => ErrorKind::Data,
+            Self::Bars(error) => error.kind(),
+            Self::AsOf(error) => error.kind(),
             Self::Lake(error) => error.kind(),
             Self::Log(error) => error.kind(),
             Self::Merge(_) | Self::Arrow(_) | Self::Parquet(_) => ErrorKind::Internal,

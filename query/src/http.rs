@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,11 +24,10 @@ use tourbillon_core::time::format_time_ns;
 use crate::encode::{Encoder, OutputFormat};
 use crate::error::QueryError;
 use crate::params::{WindowParams, wrong};
+use crate::plan::Batches;
 use crate::rejects::RejectsParams;
 use crate::service::QueryService;
-use crate::subscribe;
-use crate::token::Token;
-use crate::window::Window;
+use crate::{asof, bars, subscribe};
 
 /// Times that an answer is planned whose files are replaced before its first row is read.
 const MAX_PLANS: u32 = 5;
@@ -39,6 +39,8 @@ const REPLAN_PAUSE: Duration = Duration::from_millis(200);
 pub fn router(service: QueryService) -> Router {
     Router::new()
         .route("/v1/streams/{stream}/window", get(window))
+        .route("/v1/streams/{stream}/bars", get(bars::answer))
+        .route("/v1/asof", get(asof::answer))
         .route("/v1/streams/{stream}/subscribe", get(subscribe::answer))
         .route("/v1/streams/{stream}/partitions", get(partitions))
         .route("/v1/streams/{stream}/files", get(files))
@@ -62,21 +64,31 @@ async fn window(
     Query(pairs): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, QueryError> {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    let format = OutputFormat::from_accept(accept)?;
+    let format = format_of(&headers)?;
     let def = service.find(&stream).await?;
     let def = service.as_new_as(def, &pairs).await?;
     let params = WindowParams::parse(&pairs, def.schema())?;
-    let mut planned = 1;
-    loop {
-        match page(&service, &def, &params, &pairs, format).await {
-            Err(QueryError::Moved(_)) if planned < MAX_PLANS => sleep(REPLAN_PAUSE).await,
+    planned(|| page(&service, &def, &params, &pairs, format)).await
+}
+
+/// The format that a client accepts.
+pub(crate) fn format_of(headers: &HeaderMap) -> Result<OutputFormat, QueryError> {
+    let accept = headers.get(header::ACCEPT);
+    OutputFormat::from_accept(accept.and_then(|value| value.to_str().ok()))
+}
+
+/// An answer, planned again if files are replaced before its first rows are read.
+pub(crate) async fn planned<F>(plan: impl Fn() -> F) -> Result<Response, QueryError>
+where
+    F: Future<Output = Result<Response, QueryError>>,
+{
+    for _ in 1..MAX_PLANS {
+        match plan().await {
+            Err(QueryError::Moved(_)) => sleep(REPLAN_PAUSE).await,
             answered => return answered,
         }
-        planned += 1;
     }
+    plan().await
 }
 
 /// Plans an answer, and sends it once its first rows were read.
@@ -88,29 +100,39 @@ async fn page(
     format: OutputFormat,
 ) -> Result<Response, QueryError> {
     let window = service.window(def, params).await?;
-    let next = window
-        .next
-        .as_ref()
-        .map(|cursor| next_page(def.name.as_str(), pairs, cursor));
-    let mut response = answer(window, format).await?;
-    if let Some(next) = next {
-        response
-            .headers_mut()
-            .insert(header::LINK, header_value(&next));
-    }
-    Ok(response)
+    let path = format!("/v1/streams/{}/window", def.name);
+    let next = window.next.as_ref();
+    let told = Told {
+        token: window.token.to_string(),
+        complete_through: window.complete_through,
+        is_final: window.is_final,
+        next: next.map(|cursor| next_page(&path, pairs, &cursor.to_string())),
+    };
+    send(told, &window.schema, window.batches, format).await
+}
+
+/// What the headers of an answer tell of its rows.
+pub(crate) struct Told {
+    /// What gives the same rows again.
+    pub(crate) token: String,
+    /// How far the stream, or each of several, is complete.
+    pub(crate) complete_through: Hlc,
+    /// Whether the same request will give the same rows for ever.
+    pub(crate) is_final: bool,
+    /// Link to the next page.
+    pub(crate) next: Option<String>,
 }
 
 /// The same request again, from where this answer stopped. The cursor has the snapshot.
-fn next_page(stream: &str, pairs: &[(String, String)], cursor: &Token) -> String {
-    let mut link = format!("</v1/streams/{stream}/window?");
+pub(crate) fn next_page(path: &str, pairs: &[(String, String)], cursor: &str) -> String {
+    let mut link = format!("<{path}?");
     let replaced = ["cursor", "snapshot", "at_least"];
     for (name, value) in pairs {
         if !replaced.contains(&name.as_str()) {
             link += &format!("{}={}&", percent_encoded(name), percent_encoded(value));
         }
     }
-    link + &format!("cursor={cursor}>; rel=\"next\"")
+    link + &format!("cursor={}>; rel=\"next\"", percent_encoded(cursor))
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -128,18 +150,21 @@ fn header_value(text: &str) -> HeaderValue {
 }
 
 /// Sends the first bytes only once there is a first batch, so that early errors have a status.
-async fn answer(window: Window, format: OutputFormat) -> Result<Response, QueryError> {
+pub(crate) async fn send(
+    told: Told,
+    schema: &SchemaRef,
+    mut batches: Batches,
+    format: OutputFormat,
+) -> Result<Response, QueryError> {
+    let complete = format_time_ns(told.complete_through.0);
     let headers = [
-        ("content-type", format.content_type().to_owned()),
-        ("tourbillon-snapshot", window.token.to_string()),
-        (
-            "tourbillon-complete-through",
-            format_time_ns(window.complete_through.0),
-        ),
-        ("tourbillon-final", window.is_final.to_string()),
+        ("content-type", Some(format.content_type().to_owned())),
+        ("tourbillon-snapshot", Some(told.token)),
+        ("tourbillon-complete-through", Some(complete)),
+        ("tourbillon-final", Some(told.is_final.to_string())),
+        ("link", told.next),
     ];
-    let mut encoder = Encoder::new(format, &window.schema)?;
-    let mut batches = window.batches;
+    let mut encoder = Encoder::new(format, schema)?;
     let first = match batches.try_next().await? {
         Some(batch) => encoder.encode(&batch)?,
         None => Bytes::new(),
@@ -162,7 +187,8 @@ async fn answer(window: Window, format: OutputFormat) -> Result<Response, QueryE
     let body = stream::once(async { Ok(first) }).chain(rest);
     let mut response = Body::from_stream(body).into_response();
     for (name, value) in headers {
-        response.headers_mut().insert(name, header_value(&value));
+        let value = value.as_deref().map(header_value);
+        value.and_then(|value| response.headers_mut().insert(name, value));
     }
     Ok(response)
 }

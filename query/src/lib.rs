@@ -1,6 +1,8 @@
 //! The query service: follows every partition itself and answers ordered windows over files and
 //! live tails.
 
+mod asof;
+mod bars;
 pub mod encode;
 mod error;
 mod files;

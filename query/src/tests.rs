@@ -1,5 +1,7 @@
 //! The query service on a log in memory, asked over HTTP and compared with sorted rows.
 
+mod asof;
+mod bars;
 mod compaction;
 mod expected;
 mod formats;

@@ -6,6 +6,8 @@
 //! cursor `k` the key of the last row that was given. Everything else about an answer follows from
 //! the request, so a token means the same on every node.
 
+pub mod many;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
