@@ -66,6 +66,8 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Query(args) => commands::serve::query(args).await,
         Command::Load(args) => load::run(args).await,
         Command::Window(args) => commands::window::run(args).await,
+        Command::Bars(args) => commands::bars::run(args).await,
+        Command::Asof(args) => commands::asof::run(args).await,
         Command::Tail(args) => commands::tail::run(args).await,
         Command::Streams(args) => commands::list::streams(args).await,
         Command::Files(args) => commands::list::files(args).await,

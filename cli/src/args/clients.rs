@@ -87,22 +87,35 @@ pub(crate) struct WindowArgs {
     pub(crate) stream: String,
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
-    /// First moment, RFC 3339 or integer ns.
-    #[arg(long)]
-    pub(crate) start: Option<String>,
-    /// Moment after the last.
-    #[arg(long)]
-    pub(crate) end: Option<String>,
-    /// Only rows whose key column has one of these values; may be repeated for other columns.
-    #[arg(long = "key", value_name = "COLUMN=VALUE[,VALUE]")]
-    pub(crate) keys: Vec<String>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
     /// Columns to print, separated by commas.
     #[arg(long)]
     pub(crate) columns: Option<String>,
     /// asc or desc.
     #[arg(long)]
     pub(crate) order: Option<String>,
-    /// Most rows.
+    #[command(flatten)]
+    pub(crate) print: PrintArgs,
+}
+
+/// Which rows are asked for.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RangeArgs {
+    /// First moment, RFC 3339 or integer ns.
+    #[arg(long)]
+    pub(crate) start: Option<String>,
+    /// Moment after the last.
+    #[arg(long)]
+    pub(crate) end: Option<String>,
+    /// What start, end and the order go by: hlc (the order of the stream, the default) or event
+    /// (the event-time column).
+    #[arg(long)]
+    pub(crate) time: Option<String>,
+    /// Only rows whose key column has one of these values; may be repeated for other columns.
+    #[arg(long = "key", value_name = "COLUMN=VALUE[,VALUE]")]
+    pub(crate) keys: Vec<String>,
+    /// Most rows of the answer.
     #[arg(long)]
     pub(crate) limit: Option<u64>,
     /// final (only what can never change, the default) or latest (all there is).
@@ -111,12 +124,77 @@ pub(crate) struct WindowArgs {
     /// How long to wait until the window is complete.
     #[arg(long)]
     pub(crate) wait: Option<String>,
+}
+
+/// How rows are printed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PrintArgs {
     /// Form of the output.
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: PrintFormat,
     /// Write to this file instead of standard output.
     #[arg(long, short)]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tourbillon bars trades --interval 1s --key symbol=BTCUSDT
+  tourbillon bars trades --interval 1m --time event --start 2026-01-31T09:30:00Z --format csv
+  tourbillon bars quotes --interval 100ms --price bid --size bid_size --order desc --limit 20")]
+pub(crate) struct BarsArgs {
+    /// The stream.
+    pub(crate) stream: String,
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    /// Length of a bar, 1ms to 1d.
+    #[arg(long)]
+    pub(crate) interval: String,
+    /// The column of prices; `price` by default.
+    #[arg(long)]
+    pub(crate) price: Option<String>,
+    /// The column of sizes; `size` by default.
+    #[arg(long)]
+    pub(crate) size: Option<String>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// asc or desc.
+    #[arg(long)]
+    pub(crate) order: Option<String>,
+    #[command(flatten)]
+    pub(crate) print: PrintArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tourbillon asof trades quotes --tolerance 1s --key symbol=BTCUSDT
+  tourbillon asof trades quotes --time event --right-columns bid,ask --format parquet -o joined.parquet
+  tourbillon asof trades trades --on symbol --columns price --right-columns venue,price")]
+pub(crate) struct AsofArgs {
+    /// The stream whose rows are all printed.
+    pub(crate) left: String,
+    /// The stream of which the newest row that is not later is added to each.
+    pub(crate) right: String,
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    /// Columns with equal values, separated by commas; by default the key columns that both have.
+    #[arg(long)]
+    pub(crate) on: Option<String>,
+    /// How much older the right row may be, like 1s; any age by default.
+    #[arg(long)]
+    pub(crate) tolerance: Option<String>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Columns of the left stream to print, separated by commas.
+    #[arg(long)]
+    pub(crate) columns: Option<String>,
+    /// Columns of the right stream to print, separated by commas.
+    #[arg(long)]
+    pub(crate) right_columns: Option<String>,
+    #[command(flatten)]
+    pub(crate) print: PrintArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

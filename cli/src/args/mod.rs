@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use clients::{
-    FileArgs, FileFormat, FilesArgs, ListArgs, LoadArgs, PartitionsArgs, PrintFormat, TailArgs,
-    TailFormat, WindowArgs,
+    AsofArgs, BarsArgs, FileArgs, FileFormat, FilesArgs, ListArgs, LoadArgs, PartitionsArgs,
+    PrintArgs, PrintFormat, RangeArgs, ServiceArgs, TailArgs, TailFormat, WindowArgs,
 };
 pub(crate) use roles::{
     ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs,
@@ -24,6 +24,7 @@ Examples:
   tourbillon standalone --data ./tourbillon-data --listen 127.0.0.1:8080
   tourbillon load trades.csv.gz --stream trades --map ts_event=event_ms:ms
   tourbillon window trades --key symbol=BTCUSDT --limit 10
+  tourbillon bars trades --interval 1s --key symbol=BTCUSDT
   tourbillon verify --data ./tourbillon-data --stream trades
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 verification found a difference.";
@@ -55,6 +56,10 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Print an ordered window of a stream.
     Window(WindowArgs),
+    /// Print open, high, low, close, volume, vwap and count of trades by interval.
+    Bars(BarsArgs),
+    /// Print the rows of a stream, each with the newest row of another that is not later.
+    Asof(AsofArgs),
     /// Print complete rows as the watermark passes them, until interrupted.
     Tail(TailArgs),
     /// List streams with their columns.

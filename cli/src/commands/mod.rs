@@ -1,7 +1,10 @@
 //! The commands, one file each.
 
+pub(crate) mod asof;
+pub(crate) mod bars;
 pub(crate) mod check_store;
 pub(crate) mod list;
+pub(crate) mod print;
 pub(crate) mod replay;
 pub(crate) mod serve;
 pub(crate) mod tail;

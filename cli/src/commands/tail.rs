@@ -12,7 +12,7 @@ use tourbillon_query::encode::{Encoder, OutputFormat};
 
 use crate::args::{TailArgs, TailFormat};
 use crate::client::Client;
-use crate::commands::window::keys;
+use crate::commands::print::keys;
 use crate::out::Outcome;
 use crate::server::signalled;
 

@@ -12,11 +12,14 @@ use crate::rig::feed::{Row, SYMBOLS};
 
 const HEADER: &str = "time,symbol,lot,open,high,low,close,volume,notional,vwap,count\n";
 
-/// Columns of decimals and integers, with the decimal places of each, and their values.
+/// A column, its decimal places and its value.
+type Number = (&'static str, usize, fn(&Row) -> Option<i128>);
+
+/// Columns of decimals and integers.
 #[derive(Clone, Copy)]
 struct Numbers {
-    price: (&'static str, usize, fn(&Row) -> Option<i128>),
-    size: (&'static str, usize, fn(&Row) -> Option<i128>),
+    price: Number,
+    size: Number,
     /// Decimal places of vwap.
     vwap: usize,
 }
