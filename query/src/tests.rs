@@ -1,10 +1,12 @@
 //! The query service on a log in memory, asked over HTTP and compared with sorted rows.
 
 mod compaction;
+mod event;
 mod expected;
 mod formats;
 mod growing;
 mod growth;
+mod history;
 mod http;
 mod oracle;
 mod paced;

@@ -11,7 +11,7 @@ use crate::token::Token;
 
 const COLUMNS: [&str; 4] = ["hlc", "writer", "symbol", "n"];
 
-fn next(answer: &Answer) -> Option<String> {
+pub(super) fn next(answer: &Answer) -> Option<String> {
     let link = answer.headers.get("link")?.to_str().unwrap();
     let link = link.strip_prefix('<').unwrap();
     Some(link.strip_suffix(">; rel=\"next\"").unwrap().to_owned())
