@@ -1,8 +1,8 @@
-//! Filters on key columns, evaluated once per distinct value and then per batch.
+//! Filters on key columns, evaluated once per distinct value and then per batch, and on event time.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{and, filter_record_batch};
-use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampNanosecondType, UInt64Type};
 use arrow::error::ArrowError;
 use thiserror::Error;
 
@@ -79,10 +79,7 @@ impl KeyPredicate {
     pub fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let mut mask = BooleanArray::from(vec![true; batch.num_rows()]);
         for (name, accepted) in &self.columns {
-            let column = batch.column_by_name(name).ok_or_else(|| {
-                ArrowError::InvalidArgumentError(format!("column {name} was not read"))
-            })?;
-            mask = and(&mask, &accepted.mask(column)?)?;
+            mask = and(&mask, &accepted.mask(read_column(batch, name)?)?)?;
         }
         Ok(mask)
     }
@@ -94,6 +91,41 @@ impl KeyPredicate {
         }
         filter_record_batch(batch, &self.mask(batch)?)
     }
+}
+
+/// Keeps rows whose event time lies between two, both included. Rows without one do not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTimes {
+    /// The event-time column.
+    pub column: String,
+    /// The lowest, ns since the epoch.
+    pub first: i64,
+    /// The highest; below the lowest if nothing passes.
+    pub last: i64,
+}
+
+impl EventTimes {
+    /// Which rows of a batch, which must hold the column, pass.
+    pub fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+        let column = read_column(batch, &self.column)?;
+        let times = column.as_primitive_opt::<TimestampNanosecondType>();
+        let times = times.ok_or_else(|| {
+            ArrowError::SchemaError(format!("column {} holds no times", self.column))
+        })?;
+        let within = |time: i64| (self.first..=self.last).contains(&time);
+        Ok(BooleanArray::from_unary(times, within))
+    }
+
+    /// The rows that pass.
+    pub fn filter(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        filter_record_batch(batch, &self.mask(batch)?)
+    }
+}
+
+fn read_column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
+    batch
+        .column_by_name(name)
+        .ok_or_else(|| ArrowError::InvalidArgumentError(format!("column {name} was not read")))
 }
 
 fn accept(filter: &KeyFilter, ty: ColumnType) -> Result<Accepted, FilterError> {

@@ -142,6 +142,16 @@ pub enum QueryError {
     /// An as-of join.
     #[error(transparent)]
     AsOf(#[from] AsOfError),
+    /// Rows of the snapshot are gone, and a window by event time cannot leave them out.
+    #[error(
+        "rows of the snapshot are past the stream's retention, with stamps before {}: leave the \
+         snapshot out, or ask with time=hlc from there",
+        format_time_ns(*from)
+    )]
+    SnapshotGone {
+        /// The first stamp that is left, HLC.
+        from: i64,
+    },
     /// The store.
     #[error("cannot read a segment")]
     Lake(#[from] LakeError),
@@ -172,6 +182,7 @@ impl QueryError {
             | Self::Format(_)
             | Self::EventFormat(_)
             | Self::BeyondSnapshot { .. }
+            | Self::SnapshotGone { .. }
             | Self::Gone { .. } => ErrorKind::Invalid,
             Self::Incomplete { .. }
             | Self::Behind { .. }
@@ -192,7 +203,7 @@ impl QueryError {
         match self {
             Self::UnknownStream(_) | Self::UnknownWriter(_) => 404,
             Self::Format(_) | Self::EventFormat(_) => 406,
-            Self::Gone { .. } => 410,
+            Self::Gone { .. } | Self::SnapshotGone { .. } => 410,
             _ => self.kind().http_status(),
         }
     }

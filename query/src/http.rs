@@ -361,7 +361,7 @@ impl IntoResponse for QueryError {
                 .more
                 .insert("held_back_by".into(), holders.collect());
         }
-        if let Self::Gone { from } = &self {
+        if let Self::Gone { from } | Self::SnapshotGone { from } = &self {
             let from = format_time_ns(*from);
             problem.more.insert("kept_from".into(), from.into());
         }

@@ -1,12 +1,12 @@
 //! The parameters of a window, checked against the stream.
 
-use tourbillon_core::filter::KeyFilter;
-use tourbillon_core::hlc::Key;
+use tourbillon_core::filter::{EventTimes, KeyFilter};
+use tourbillon_core::hlc::Hlc;
 use tourbillon_core::schema::{SYSTEM_COLUMNS, StreamSchema};
 use tourbillon_core::time::{parse_duration_ns, parse_time_ns};
 
 use crate::error::QueryError;
-use crate::token::{Positions, Token, TokenError, positions};
+use crate::token::{Positions, RowPlace, Token, TokenError, positions};
 
 /// Longest wait for a window to become complete, ns.
 const MAX_WAIT_NS: i64 = 60_000_000_000;
@@ -59,7 +59,7 @@ pub struct WindowParams {
     /// Only the rows of this snapshot.
     pub snapshot: Option<Token>,
     /// Only rows that come after this one in the answer.
-    pub after: Option<Key>,
+    pub after: Option<RowPlace>,
     /// How far the node must have followed.
     pub at_least: Positions,
 }
@@ -81,6 +81,7 @@ impl WindowParams {
         if params.end.is_some_and(|end| end < params.start) {
             return Err(wrong("end", "lies before start"));
         }
+        params.cursor_fits()?;
         if is("cursor") && is("snapshot") {
             return Err(wrong("snapshot", "the cursor has one already"));
         }
@@ -106,6 +107,49 @@ impl WindowParams {
             self.start = i64::MIN;
         }
         Ok(())
+    }
+
+    /// Whether the cursor is one of such a window.
+    pub(crate) fn cursor_fits(&self) -> Result<(), QueryError> {
+        let Some(after) = self.after else {
+            return Ok(());
+        };
+        let needs = match (self.time, after.event) {
+            (TimeBasis::Hlc, Some(_)) => "event",
+            (TimeBasis::Event, None) => "hlc",
+            _ => return Ok(()),
+        };
+        let reason = format!("it is one of a window with time={needs}: say so here too");
+        Err(wrong("cursor", &reason))
+    }
+
+    /// The stamps between which rows are asked for: all, where the window goes by event time.
+    pub(crate) fn stamps(&self) -> (Hlc, Option<Hlc>) {
+        match self.time {
+            TimeBasis::Hlc => (Hlc(self.start), self.end.map(Hlc)),
+            TimeBasis::Event => (Hlc::MIN, None),
+        }
+    }
+
+    /// The event times that are asked for, where the window goes by them.
+    pub(crate) fn event_times(&self, schema: &StreamSchema) -> Option<EventTimes> {
+        let column = match self.time {
+            TimeBasis::Hlc => return None,
+            TimeBasis::Event => &schema.columns()[schema.event_time()?],
+        };
+        let last = self.end.map_or(Some(i64::MAX), |end| end.checked_sub(1));
+        // there is no time before the lowest, so then none may pass
+        let (mut first, mut last) = last.map_or((i64::MAX, i64::MIN), |last| (self.start, last));
+        match self.after.and_then(|after| after.event) {
+            Some(event) if self.descending => last = last.min(event),
+            Some(event) => first = first.max(event),
+            None => {}
+        }
+        Some(EventTimes {
+            column: column.name.clone(),
+            first,
+            last,
+        })
     }
 
     /// Columns that came after the snapshot are only given if they are asked for.

@@ -18,6 +18,7 @@ use tourbillon_log::TopicPartition;
 
 use crate::error::QueryError;
 use crate::files::{Files, overlapping};
+use crate::order::pieces::Extent;
 use crate::rejects::Rejects;
 use crate::tail::{self, Queue, Tail};
 
@@ -81,24 +82,34 @@ pub(crate) struct View {
 impl View {
     /// The part of it that lies in a narrower window.
     pub(crate) fn within(&self, window: &Range<Hlc>) -> Self {
+        let segments = overlapping(&self.segments, window).to_vec();
         let tails = self.tails.iter().map(|queue| tail::cut(queue, window));
+        self.with(segments, tails.filter(|queue| !queue.is_empty()))
+    }
+
+    /// The same view of these rows of it.
+    pub(crate) fn with(
+        &self,
+        segments: Vec<Arc<SegmentMeta>>,
+        tails: impl Iterator<Item = Queue>,
+    ) -> Self {
         Self {
             number: self.number,
-            segments: overlapping(&self.segments, window).to_vec(),
-            tails: tails.filter(|queue| !queue.is_empty()).collect(),
+            segments,
+            tails: tails.collect(),
             before: self.before,
             moved: Arc::clone(&self.moved),
         }
     }
 
-    /// The lowest stamp in it and the highest; rows need not be there for every one of them.
-    pub(crate) fn span(&self) -> Option<(Hlc, Hlc)> {
-        let segments = self.segments.iter();
-        let segments = segments.map(|s| (s.first_key.hlc, s.last_key.hlc));
-        let tails = self.tails.iter().filter_map(tail::span);
-        segments
-            .chain(tails)
-            .reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
+    /// How many rows there are between which stamps.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = Extent> {
+        let segments = self.segments.iter().map(|segment| Extent {
+            first: segment.first_key.hlc.0,
+            last: segment.last_key.hlc.0,
+            rows: segment.rows,
+        });
+        segments.chain(self.tails.iter().filter_map(tail::extent))
     }
 }
 

@@ -3,7 +3,6 @@
 //! Everything is read as it is asked for. Nothing waits while rows are at hand, so each piece of
 //! work lets other tasks run.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
@@ -14,7 +13,6 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 use tourbillon_core::error::ErrorKind;
-use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::SegmentMeta;
 use tourbillon_core::merge::{Merge, MergeStep};
@@ -33,7 +31,7 @@ const PARALLEL_OPENS: usize = 16;
 pub(crate) type Batches = BoxStream<'static, Result<RecordBatch, QueryError>>;
 
 /// How to read the rows of a stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) lake: Lake,
     pub(crate) stream: StreamName,
@@ -42,33 +40,24 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The rows of the whole window in key order, in batches of [`ANSWER_ROWS`].
-    pub(crate) fn merged(self: &Arc<Self>, views: &[View]) -> Batches {
-        self.merged_within(views, &self.read.hlc)
-    }
-
-    /// The rows of a part of the window.
-    pub(crate) fn merged_within(self: &Arc<Self>, views: &[View], window: &Range<Hlc>) -> Batches {
-        let inputs = views
-            .iter()
-            .flat_map(|view| self.inputs(view.within(window), window))
-            .collect();
-        merge(inputs, Arc::clone(&self.read.columns))
+    /// The rows of the window that are in views of it, in key order, in batches of
+    /// [`ANSWER_ROWS`].
+    pub(crate) fn merged(self: &Arc<Self>, views: Vec<View>) -> Batches {
+        let inputs = views.into_iter().flat_map(|view| self.inputs(view));
+        merge(inputs.collect(), Arc::clone(&self.read.columns))
     }
 
     /// One input for a partition's files, which follow one another, and one for each tail.
-    fn inputs(self: &Arc<Self>, view: View, window: &Range<Hlc>) -> Vec<Batches> {
+    fn inputs(self: &Arc<Self>, view: View) -> Vec<Batches> {
         let tails = view.tails.into_iter().map(|queue| self.tail(queue));
         let mut inputs: Vec<Batches> = tails.collect();
         if view.segments.is_empty() {
             return inputs;
         }
-        let (plan, window, before) = (Arc::clone(self), window.clone(), view.before);
-        let moved = view.moved;
+        let (plan, before, moved) = (Arc::clone(self), view.before, view.moved);
         let files = stream::iter(view.segments).then(move |segment| {
             let (plan, moved) = (Arc::clone(&plan), Arc::clone(&moved));
             let read = SegmentRead {
-                hlc: window.clone(),
                 before: Some(before),
                 ..plan.read.clone()
             };
@@ -138,6 +127,10 @@ impl Plan {
             found.unwrap_or_else(|| new_null_array(field.data_type(), run.rows.num_rows()))
         });
         let rows = RecordBatch::try_new(Arc::clone(&self.read.columns), columns.collect())?;
+        let rows = match &self.read.event {
+            Some(event) => event.filter(&rows)?,
+            None => rows,
+        };
         self.read.keys.filter(&rows)
     }
 }

@@ -7,6 +7,8 @@ use tourbillon_core::hlc::{Hlc, Key};
 use tourbillon_core::ids::{Offset, WriterId};
 use tourbillon_core::open_rows::{RowRun, offsets, stamps, writers};
 
+use crate::order::pieces::Extent;
+
 /// Rows of one writer, ascending, in the runs in which they came.
 pub(crate) type Queue = VecDeque<RowRun>;
 
@@ -92,11 +94,13 @@ pub(crate) fn cut(queue: &Queue, window: &Range<Hlc>) -> Queue {
     cut.collect()
 }
 
-/// The lowest stamp in a queue and the highest.
-pub(crate) fn span(queue: &Queue) -> Option<(Hlc, Hlc)> {
-    let first = stamps(&queue.front()?.rows).first()?;
-    let last = stamps(&queue.back()?.rows).last()?;
-    Some((Hlc(*first), Hlc(*last)))
+/// How many rows a queue has between which stamps.
+pub(crate) fn extent(queue: &Queue) -> Option<Extent> {
+    Some(Extent {
+        first: *stamps(&queue.front()?.rows).first()?,
+        last: *stamps(&queue.back()?.rows).last()?,
+        rows: queue.iter().map(|run| run.rows.num_rows() as u64).sum(),
+    })
 }
 
 #[cfg(test)]
@@ -202,6 +206,7 @@ mod tests {
         tail.drop_through(key(50, 1));
         assert_eq!((held(&tail, 0, 99), tail.rows()), (vec![vec![60]], 1));
         let queue = tail.within(&(Hlc(0)..Hlc(99)), Offset(99)).remove(0);
-        assert_eq!(span(&queue), Some((Hlc(60), Hlc(60))));
+        let extent = extent(&queue).unwrap();
+        assert_eq!((extent.first, extent.last, extent.rows), (60, 60, 1));
     }
 }

@@ -3,10 +3,12 @@
 mod asof;
 mod bars;
 mod compaction;
+mod event;
 mod expected;
 mod formats;
 mod growing;
 mod growth;
+mod history;
 mod http;
 mod oracle;
 mod paced;

@@ -3,7 +3,8 @@
 //! `1.12-40.t1700000000000000000.f0.c9.k1700000000000000000-3`: the offset below which the rows of
 //! each partition lie, in order; then, each optional, `t` how far the stream was complete there,
 //! `f` the stamp from which retention had left rows, `c` how many columns the stream had, and in a
-//! cursor `k` the key of the last row that was given. Everything else about an answer follows from
+//! cursor `k` the key of the last row that was given, before it `e` its event time if the answer
+//! goes by that. Everything else about an answer follows from
 //! the request, so a token means the same on every node.
 
 pub mod many;
@@ -30,6 +31,21 @@ pub struct TokenError {
     pub(crate) at: usize,
 }
 
+/// Where a row stands in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowPlace {
+    /// Its event time, ns since the epoch, where the answer goes by event time.
+    pub event: Option<i64>,
+    /// Its key.
+    pub key: Key,
+}
+
+impl From<Key> for RowPlace {
+    fn from(key: Key) -> Self {
+        Self { event: None, key }
+    }
+}
+
 /// The rows of an answer; with `after`, the place in it from which to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -42,7 +58,7 @@ pub struct Token {
     /// Number of columns that the stream had.
     pub columns: Option<usize>,
     /// The last row that was given.
-    pub after: Option<Key>,
+    pub after: Option<RowPlace>,
 }
 
 impl Token {
@@ -83,7 +99,10 @@ impl fmt::Display for Token {
         if let Some(columns) = self.columns {
             write!(f, ".c{columns}")?;
         }
-        if let Some(key) = self.after {
+        if let Some(RowPlace { event, key }) = self.after {
+            if let Some(event) = event {
+                write!(f, ".e{event}")?;
+            }
             write!(f, ".k{}-{}", key.hlc.0, key.writer.0)?;
         }
         Ok(())
@@ -110,12 +129,21 @@ impl FromStr for Token {
             columns: None,
             after: None,
         };
-        let mut order = "tfck";
+        let mut order = "tfcek";
+        let mut event = None;
         for (at, part) in parts {
             let tag = part.chars().next().filter(|tag| order.contains(*tag));
             let tag = tag.ok_or_else(|| error("unexpected part", at))?;
             order = order.split_once(tag).map_or("", |(_, later)| later);
-            token.take(tag, &part[1..], at + 1)?;
+            match tag {
+                'e' => event = Some(signed(&part[1..], at + 1)?),
+                _ => token.take(tag, &part[1..], at + 1)?,
+            }
+        }
+        match &mut token.after {
+            Some(after) => after.event = event,
+            None if event.is_some() => return Err(error("expected a part `k`", text.len())),
+            None => {}
         }
         Ok(token)
     }
@@ -127,7 +155,7 @@ impl Token {
             't' => self.complete_through = Some(Hlc(number(text, at)?)),
             'f' => self.kept_from = Hlc(number(text, at)?),
             'c' => self.columns = Some(number(text, at)?),
-            _ => self.after = Some(key(text, at)?),
+            _ => self.after = Some(key(text, at)?.into()),
         }
         Ok(())
     }
@@ -178,6 +206,14 @@ pub(crate) fn number<T: FromStr>(text: &str, at: usize) -> Result<T, TokenError>
     value.ok_or(TokenError { what, at })
 }
 
+/// A time, which may lie before the epoch, in its only spelling.
+fn signed(text: &str, at: usize) -> Result<i64, TokenError> {
+    let value: Option<i64> = text.parse().ok();
+    let value = value.filter(|value| value.to_string() == text);
+    let what = "expected a whole number";
+    value.ok_or(TokenError { what, at })
+}
+
 /// The parts between separators, and where they begin.
 fn located(text: &str, separator: char, start: usize) -> impl Iterator<Item = (usize, &str)> {
     let mut next = start;
@@ -203,9 +239,12 @@ mod tests {
             complete_through: rng.random_bool(0.5).then(|| stamp(rng)),
             kept_from: if rng.random() { stamp(rng) } else { Hlc::MIN },
             columns: rng.random_bool(0.5).then(|| rng.random_range(0..99)),
-            after: rng.random_bool(0.5).then(|| Key {
-                hlc: stamp(rng),
-                writer: WriterId(rng.random()),
+            after: rng.random_bool(0.5).then(|| RowPlace {
+                event: rng.random_bool(0.5).then(|| rng.random()),
+                key: Key {
+                    hlc: stamp(rng),
+                    writer: WriterId(rng.random()),
+                },
             }),
         }
     }
@@ -245,6 +284,10 @@ mod tests {
             ("1.5.c1.t2", 7),
             ("1.5.k7", 5),
             ("1.5.k7-", 7),
+            ("1.5.e7", 6),
+            ("1.5.e-0.k7-1", 5),
+            ("1.5.e+1.k7-1", 5),
+            ("1.5.k7-1.e1", 9),
             ("1.99999999999999999999", 2),
         ];
         for (text, at) in bad {

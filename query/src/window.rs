@@ -8,19 +8,19 @@ use arrow::datatypes::{Schema, SchemaRef};
 use tokio::time::Instant;
 use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::StreamDef;
-use tourbillon_core::filter::KeyPredicate;
-use tourbillon_core::hlc::{Hlc, Key};
+use tourbillon_core::filter::{EventTimes, KeyPredicate};
+use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_core::schema::SYSTEM_COLUMNS;
 use tourbillon_lake::SegmentRead;
 
 use crate::error::QueryError;
-use crate::order;
+use crate::order::{self, Order};
 use crate::params::{Consistency, TimeBasis, WindowParams, wrong};
 use crate::partition::{Partition, View};
 use crate::plan::{Batches, Plan};
 use crate::service::QueryService;
-use crate::token::Token;
+use crate::token::{RowPlace, Token};
 
 /// Rows of the batches that answers are made of.
 pub const ANSWER_ROWS: usize = 8192;
@@ -75,9 +75,6 @@ impl QueryService {
         def: &Arc<StreamDef>,
         params: &WindowParams,
     ) -> Result<Window, QueryError> {
-        if params.time == TimeBasis::Event {
-            return Err(wrong("time", "`event` cannot be answered yet: use `hlc`"));
-        }
         let keys = KeyPredicate::new(def.schema(), &params.keys)?;
         let wait = Duration::from_nanos(u64::try_from(params.wait_ns).unwrap_or(0));
         let until = Instant::now() + wait;
@@ -86,14 +83,12 @@ impl QueryService {
             Some(token) => span_of(token, params)?,
             None => self.span(def, params, until).await?,
         };
-        let is_final = span.is_final();
+        // an event that is late may still come, however far the stream is complete
+        let is_final = params.time == TimeBasis::Hlc && span.is_final();
         let partitions = self.asked(def, params)?;
         let kept_from = partitions.iter().map(|p| p.kept_from()).max();
         let kept_from = kept_from.unwrap_or(Hlc::MIN);
-        let range = left(span.hlc, kept_from, params.snapshot.as_ref())?;
-        let range = params
-            .after
-            .map_or(range.clone(), |key| beyond(range, key, params.descending));
+        let range = beyond(left(span.hlc, kept_from, params)?, params);
         let mut views = Vec::new();
         for partition in &partitions {
             let before = params.snapshot.as_ref().map(|t| t.offset(partition.number));
@@ -107,24 +102,15 @@ impl QueryService {
             },
             None => self.token(def, &views, span.complete, kept_from)?,
         };
-        let plan = Arc::new(Plan {
-            lake: self.lake.clone(),
-            stream: def.name.clone(),
-            read: SegmentRead {
-                columns: read_schema(def, params, &keys)?,
-                hlc: range,
-                keys,
-                before: None,
-                batch_rows: ANSWER_ROWS,
-            },
-        });
+        let plan = self.plan(def, params, keys, range);
         let schema = answer_schema(&plan.read.columns, params)?;
-        let (batches, last) = rows(plan, views, params).await?;
-        let next = last.map(|key| Token {
-            after: Some(key),
+        let order = order_of(&plan, params)?;
+        let (batches, last) = rows(plan, views, order, params).await?;
+        let next = last.map(|place| Token {
+            after: Some(place),
             ..token.clone()
         });
-        let uneven = params.descending || params.after.is_some();
+        let uneven = !order.is_merged() || params.after.is_some();
         Ok(Window {
             batches: order::arranged(batches, Arc::clone(&schema), uneven),
             schema,
@@ -133,6 +119,29 @@ impl QueryService {
             snapshot,
             token,
             next,
+        })
+    }
+
+    /// How to read the rows.
+    fn plan(
+        &self,
+        def: &StreamDef,
+        params: &WindowParams,
+        keys: KeyPredicate,
+        hlc: Range<Hlc>,
+    ) -> Arc<Plan> {
+        let event = params.event_times(def.schema());
+        Arc::new(Plan {
+            lake: self.lake.clone(),
+            stream: def.name.clone(),
+            read: SegmentRead {
+                columns: read_schema(def, params, &keys, event.as_ref()),
+                hlc,
+                keys,
+                event,
+                before: None,
+                batch_rows: ANSWER_ROWS,
+            },
         })
     }
 
@@ -234,7 +243,11 @@ impl QueryService {
 fn span_of(token: &Token, params: &WindowParams) -> Result<Span, QueryError> {
     let complete = token.complete_through;
     let span = spanning(params, complete.unwrap_or(Hlc::MIN));
-    let within = complete.is_some_and(|t| span.hlc.end.0 <= t.0.saturating_add(1));
+    // a window by event time holds stamps through T, and must not end above it either
+    let end = params
+        .end
+        .map_or(span.hlc.end, |end| span.hlc.end.max(Hlc(end)));
+    let within = complete.is_some_and(|t| end.0 <= t.0.saturating_add(1));
     if params.consistency == Consistency::Final && !within {
         let complete_through = complete.map(|t| t.0);
         return Err(QueryError::BeyondSnapshot { complete_through });
@@ -243,12 +256,13 @@ fn span_of(token: &Token, params: &WindowParams) -> Result<Span, QueryError> {
 }
 
 fn spanning(params: &WindowParams, complete: Hlc) -> Span {
-    let end = match (params.consistency, params.end) {
-        (_, Some(end)) => Hlc(end),
+    let (start, end) = params.stamps();
+    let end = match (params.consistency, end) {
+        (_, Some(end)) => end,
         (Consistency::Final, None) => complete.plus(1),
         (Consistency::Latest, None) => Hlc(i64::MAX),
     };
-    let hlc = Hlc(params.start).min(end)..end;
+    let hlc = start.min(end)..end;
     Span { hlc, complete }
 }
 
@@ -257,8 +271,9 @@ fn spanning(params: &WindowParams, complete: Hlc) -> Span {
 fn left(
     range: Range<Hlc>,
     kept_from: Hlc,
-    snapshot: Option<&Token>,
+    params: &WindowParams,
 ) -> Result<Range<Hlc>, QueryError> {
+    let snapshot = params.snapshot.as_ref();
     let from = snapshot.map_or(kept_from, |token| token.kept_from);
     let start = if range.start <= Hlc::MIN {
         from
@@ -266,35 +281,50 @@ fn left(
         range.start
     };
     if start < kept_from {
-        return Err(QueryError::Gone { from: kept_from.0 });
+        let from = kept_from.0;
+        return Err(match params.time {
+            TimeBasis::Hlc => QueryError::Gone { from },
+            TimeBasis::Event => QueryError::SnapshotGone { from },
+        });
     }
     Ok(start.min(range.end)..range.end)
 }
 
-/// The part of a window from the stamp of a row that was given on.
-fn beyond(range: Range<Hlc>, key: Key, descending: bool) -> Range<Hlc> {
-    match descending {
-        false => range.start.max(key.hlc).min(range.end)..range.end,
-        true => range.start..key.hlc.plus(1).min(range.end).max(range.start),
+/// The part of a window from the stamp of a row that was given on; all of a window by event time,
+/// where stamps say nothing about what follows.
+fn beyond(range: Range<Hlc>, params: &WindowParams) -> Range<Hlc> {
+    let after = params.after.filter(|_| params.time == TimeBasis::Hlc);
+    match (after.map(|after| after.key.hlc), params.descending) {
+        (None, _) => range,
+        (Some(hlc), false) => range.start.max(hlc).min(range.end)..range.end,
+        (Some(hlc), true) => range.start..hlc.plus(1).min(range.end).max(range.start),
     }
 }
 
-/// The rows in order, up to the limit; if that cut them off, the last one's key.
+/// The order that is asked for.
+fn order_of(plan: &Plan, params: &WindowParams) -> Result<Order, QueryError> {
+    let event = plan.read.event.as_ref();
+    let event = event.map(|event| plan.read.columns.index_of(&event.column));
+    Ok(Order {
+        descending: params.descending,
+        event: event.transpose()?,
+    })
+}
+
+/// The rows in order, up to the limit; if that cut them off, the last one's place.
 async fn rows(
     plan: Arc<Plan>,
     views: Vec<View>,
+    order: Order,
     params: &WindowParams,
-) -> Result<(Batches, Option<Key>), QueryError> {
-    let mut ordered = match params.descending {
-        true => order::descending(plan, views),
-        false => plan.merged(&views),
-    };
-    if let Some(key) = params.after {
-        ordered = order::after(ordered, key, params.descending);
+) -> Result<(Batches, Option<RowPlace>), QueryError> {
+    let mut ordered = order::ordered(plan, views, order);
+    if let Some(place) = params.after {
+        ordered = order::after(ordered, place, order);
     }
     match params.limit {
         None => Ok((ordered, None)),
-        Some(limit) if limit <= MAX_PAGE_ROWS => order::page(ordered, limit).await,
+        Some(limit) if limit <= MAX_PAGE_ROWS => order::page(ordered, limit, order).await,
         Some(limit) => Ok((order::limited(ordered, limit), None)),
     }
 }
@@ -304,19 +334,21 @@ fn read_schema(
     def: &StreamDef,
     params: &WindowParams,
     keys: &KeyPredicate,
-) -> Result<SchemaRef, QueryError> {
+    event: Option<&EventTimes>,
+) -> SchemaRef {
     let stored = def.schema().stored();
     let wanted = |name: &str| {
         SYSTEM_COLUMNS.contains(&name)
             || params.columns.iter().any(|column| column == name)
             || keys.columns().any(|column| column == name)
+            || event.is_some_and(|event| event.column == name)
     };
     let fields = stored
         .fields()
         .iter()
         .filter(|field| wanted(field.name()))
         .cloned();
-    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn answer_schema(read: &SchemaRef, params: &WindowParams) -> Result<SchemaRef, QueryError> {

@@ -70,6 +70,10 @@ pub(crate) struct Feed {
     next_n: i64,
     /// The partition count by which the writers cut; 0 if they do not say.
     pub(crate) cut: u32,
+    /// How long before their stamps events happened, at most, ns.
+    pub(crate) late: i64,
+    /// Event times are multiples of this, ns.
+    pub(crate) coarse: i64,
     /// Requests of the client `feed`: partition and number of rows by sequence.
     sent: Vec<(u32, usize)>,
 }
@@ -86,6 +90,8 @@ impl Feed {
             next_id: 1,
             next_n: 0,
             cut: 0,
+            late: 1_000_000,
+            coarse: 1,
             sent: Vec::new(),
         };
         for _ in 0..writers {
@@ -266,7 +272,7 @@ impl Feed {
     }
 
     fn row(&mut self, hlc: i64, writer: u32, partition: u32) -> Row {
-        let has_note = self.has_note();
+        let (has_note, late, coarse) = (self.has_note(), self.late, self.coarse);
         let rng = &mut self.rng;
         let n = self.next_n;
         self.next_n += 1;
@@ -281,7 +287,7 @@ impl Feed {
             lot: rng.random_range(-1..2),
             ts: rng
                 .random_bool(0.8)
-                .then(|| hlc - rng.random_range(0..1_000_000)),
+                .then(|| (hlc - rng.random_range(0..late)) / coarse * coarse),
             price: rng.random_bool(0.8).then_some(money),
             big: rng
                 .random_bool(0.5)

@@ -20,7 +20,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderOptions, RowFilter, RowSelection, RowSelector,
+    ArrowPredicate, ArrowPredicateFn, ArrowReaderOptions, RowFilter, RowSelection, RowSelector,
 };
 use parquet::arrow::async_reader::{
     ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
@@ -28,7 +28,7 @@ use parquet::arrow::async_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use tourbillon_core::filter::KeyPredicate;
+use tourbillon_core::filter::{EventTimes, KeyPredicate};
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, StreamName};
 use tourbillon_core::manifest::SegmentMeta;
@@ -47,6 +47,8 @@ pub struct SegmentRead {
     pub hlc: Range<Hlc>,
     /// Only rows that pass; its columns must be among `columns`.
     pub keys: KeyPredicate,
+    /// Only rows with these event times; the column must be among `columns`.
+    pub event: Option<EventTimes>,
     /// Only rows below this log offset.
     pub before: Option<Offset>,
     /// Rows of a batch.
@@ -57,8 +59,8 @@ type Builder = ParquetRecordBatchStreamBuilder<ParquetObjectReader>;
 
 impl Lake {
     /// Streams the rows of a segment. Dropping the stream stops reading. Pages that can hold no
-    /// stamp of the window are not fetched, and of columns that are no key columns only the pages
-    /// that hold a row with accepted keys.
+    /// stamp or event time of the window are not fetched, and of columns that are not filtered by
+    /// only the pages that hold a row with accepted keys and event time.
     ///
     /// Bytes that are not those of the commit are never served: the first read of a segment in
     /// this process reads the file once from front to back and compares its hash, before the first
@@ -138,19 +140,49 @@ impl SegmentRead {
     ) -> Result<ParquetRecordBatchStream<ParquetObjectReader>, ParquetError> {
         let all = self.columns.fields().iter();
         let mask = roots(&builder, all.map(|field| field.name().as_str()));
-        let selection = select_pages(builder.metadata(), &self.hlc);
-        let mut builder = builder;
+        let selection = self.select(builder.metadata());
+        let mut passes: Vec<Box<dyn ArrowPredicate>> = Vec::new();
+        if let Some(event) = self.event.clone() {
+            let times = roots(&builder, std::iter::once(event.column.as_str()));
+            let within = ArrowPredicateFn::new(times, move |batch| event.mask(&batch));
+            passes.push(Box::new(within));
+        }
         if !self.keys.is_empty() {
             let keys = self.keys.clone();
             let key_mask = roots(&builder, keys.columns());
-            let passes = ArrowPredicateFn::new(key_mask, move |batch| keys.mask(&batch));
-            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(passes)]));
+            let accepted = ArrowPredicateFn::new(key_mask, move |batch| keys.mask(&batch));
+            passes.push(Box::new(accepted));
+        }
+        let mut builder = builder;
+        if !passes.is_empty() {
+            builder = builder.with_row_filter(RowFilter::new(passes));
         }
         builder
             .with_projection(mask)
             .with_row_selection(selection)
             .with_batch_size(self.batch_rows)
             .build()
+    }
+
+    /// Rows of the pages that may hold what is wanted.
+    fn select(&self, metadata: &ParquetMetaData) -> RowSelection {
+        let stamps = (self.hlc.start.0, self.hlc.end.0.saturating_sub(1));
+        let selection = select_pages(metadata, 0, stamps);
+        let Some(event) = &self.event else {
+            return selection;
+        };
+        let columns = metadata.file_metadata().schema_descr();
+        let column = columns.columns().iter();
+        let column = column
+            .map(|column| column.name())
+            .position(|name| name == event.column);
+        match column {
+            Some(column) => {
+                let timely = select_pages(metadata, column, (event.first, event.last));
+                selection.intersection(&timely)
+            }
+            None => selection,
+        }
     }
 
     /// The exact rows and columns of a batch as read.
@@ -187,8 +219,13 @@ fn below(batch: &RecordBatch, before: Offset) -> Result<BooleanArray, ArrowError
     lt(batch.column(2), &UInt64Array::new_scalar(before.0))
 }
 
-/// Rows of the pages that may hold stamps in `hlc`; everything where there is no page index.
-fn select_pages(metadata: &ParquetMetaData, hlc: &Range<Hlc>) -> RowSelection {
+/// Rows of the pages of a column of times that may hold one between two, both included;
+/// everything where there is no page index.
+fn select_pages(
+    metadata: &ParquetMetaData,
+    column: usize,
+    (first, last): (i64, i64),
+) -> RowSelection {
     let mut selectors = Vec::new();
     for (group, rows) in metadata
         .row_groups()
@@ -197,10 +234,11 @@ fn select_pages(metadata: &ParquetMetaData, hlc: &Range<Hlc>) -> RowSelection {
         .enumerate()
     {
         let rows = usize::try_from(rows).unwrap_or(0);
-        let pages = page_bounds(metadata, group).unwrap_or_else(|| vec![(0, i64::MIN, i64::MAX)]);
+        let pages = page_bounds(metadata, group, column);
+        let pages = pages.unwrap_or_else(|| vec![(0, i64::MIN, i64::MAX)]);
         for (i, (from, lowest, highest)) in pages.iter().enumerate() {
             let to = pages.get(i + 1).map_or(rows, |next| next.0);
-            let wanted = *highest >= hlc.start.0 && *lowest < hlc.end.0;
+            let wanted = *highest >= first && *lowest <= last;
             let count = to.saturating_sub(*from);
             selectors.push(if wanted {
                 RowSelector::select(count)
@@ -212,18 +250,27 @@ fn select_pages(metadata: &ParquetMetaData, hlc: &Range<Hlc>) -> RowSelection {
     RowSelection::from(selectors)
 }
 
-/// First row, lowest and highest stamp of each page of column `hlc` in a row group.
-fn page_bounds(metadata: &ParquetMetaData, group: usize) -> Option<Vec<(usize, i64, i64)>> {
-    let ColumnIndexMetaData::INT64(index) = metadata.column_index()?.get(group)?.first()? else {
+/// First row, lowest and highest value of each page of a column in a row group; of a page of
+/// nulls the lowest lies above the highest.
+fn page_bounds(
+    metadata: &ParquetMetaData,
+    group: usize,
+    column: usize,
+) -> Option<Vec<(usize, i64, i64)>> {
+    let index = metadata.column_index()?.get(group)?.get(column)?;
+    let ColumnIndexMetaData::INT64(index) = index else {
         return None;
     };
     let locations = metadata
         .offset_index()?
         .get(group)?
-        .first()?
+        .get(column)?
         .page_locations();
     let bounds = locations.iter().enumerate().map(|(page, location)| {
         let first_row = usize::try_from(location.first_row_index).ok()?;
+        if index.is_null_page(page) {
+            return Some((first_row, i64::MAX, i64::MIN));
+        }
         Some((first_row, *index.min_value(page)?, *index.max_value(page)?))
     });
     bounds.collect()

@@ -75,6 +75,7 @@ pub(super) fn whole(columns: &SchemaRef) -> SegmentRead {
         columns: Arc::clone(columns),
         hlc: Hlc(i64::MIN)..Hlc(i64::MAX),
         keys: KeyPredicate::default(),
+        event: None,
         before: None,
         batch_rows: 1000,
     }

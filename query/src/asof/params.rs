@@ -127,6 +127,7 @@ impl AsOfRequest {
         if let Some(token) = token(&self.left) {
             of_left.after = token.after;
             of_left.snapshot = Some(token);
+            of_left.cursor_fits()?;
         }
         let mut of_right = WindowParams {
             time: of_left.time,
@@ -196,7 +197,10 @@ impl AsOfRequest {
         let Some(tolerance) = self.tolerance_ns else {
             return lowest;
         };
-        let after = left.after.filter(|_| by_hlc).map(|key| key.hlc.0);
+        let after = left.after.map(|place| match by_hlc {
+            true => place.key.hlc.0,
+            false => place.event.unwrap_or(lowest),
+        });
         let start = after.map_or(left.start, |after| left.start.max(after));
         let start = start.saturating_sub(tolerance).max(lowest);
         // a page begins later than its first one did, and must not ask for what that did not have

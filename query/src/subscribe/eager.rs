@@ -163,7 +163,7 @@ impl Eager {
             return Ok(());
         };
         let mut then = self.gained.clone();
-        then.seen.after = Some(key_at(batch, last));
+        then.seen.after = Some(key_at(batch, last).into());
         then.under_way = Some((partition, to));
         let event = Event::Rows {
             rows: self.source.project(batch)?,

@@ -94,7 +94,7 @@ impl Ordered {
         params.start = self.start().0;
         params.end = Some(complete.plus(1).0);
         params.consistency = Consistency::Final;
-        params.after = Some(self.sent);
+        params.after = Some(self.sent.into());
         params.limit = Some(WINDOW_ROWS);
         let service = self.source.service.clone();
         let mut batches = service.window(&self.source.def, &params).await?.batches;

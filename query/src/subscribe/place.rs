@@ -77,6 +77,9 @@ impl FromStr for Place {
             Ok((PartitionId(number(partition, at)?), to))
         });
         let under_way = under_way.transpose()?;
+        if seen.after.is_some_and(|after| after.event.is_some()) {
+            return Err(error("unexpected part `e`", at));
+        }
         if seen.after.is_some() != under_way.is_some() {
             return Err(error("expected a key and a partition, or neither", at));
         }
@@ -109,6 +112,7 @@ mod tests {
             ("e1.5", 5),
             ("e1.5.t1~1-9", 8),
             ("e1.5.t1.k3-3", 13),
+            ("e1.5.t1.e2.k3-3~1-9", 16),
             ("e1.5.t1.k3-3~1", 13),
             ("e1.5.t1.k3-3~1-x", 15),
         ] {

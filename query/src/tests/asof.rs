@@ -81,8 +81,11 @@ async fn seal_both(rigs: [&Rig; 2]) {
     worker.shutdown().await;
 }
 
+/// The time by which rows are joined.
+type Time = fn(&Row) -> Option<i64>;
+
 /// The lines of the answer, each left row looked up in all right rows of its key.
-fn lines(left: &[Row], right: &[Row], tolerance: Option<i64>) -> Vec<String> {
+fn lines(left: &[Row], right: &[Row], tolerance: Option<i64>, time: Time) -> Vec<String> {
     let mut of_key: HashMap<_, Vec<&Row>> = HashMap::new();
     for row in right {
         of_key.entry((row.symbol, row.lot)).or_default().push(row);
@@ -90,11 +93,11 @@ fn lines(left: &[Row], right: &[Row], tolerance: Option<i64>) -> Vec<String> {
     let line = |row: &Row| {
         let others = of_key.get(&(row.symbol, row.lot)).into_iter().flatten();
         let fits = |other: &&&Row| {
-            other.hlc <= row.hlc && tolerance.is_none_or(|most| row.hlc - other.hlc <= most)
+            let age = time(row).zip(time(other)).map(|(row, other)| row - other);
+            age.is_some_and(|age| age >= 0 && tolerance.is_none_or(|most| age <= most))
         };
-        let newest = others
-            .filter(fits)
-            .max_by_key(|other| (other.hlc, other.writer));
+        let newest = others.filter(fits);
+        let newest = newest.max_by_key(|other| (time(other), other.hlc, other.writer));
         let newest = newest.map_or(",,".to_owned(), |other| {
             let side = other.side.unwrap_or_default();
             format!("{},{},{side}", format_time_ns(other.hlc), other.n)
@@ -115,11 +118,11 @@ struct Case {
     lines: Vec<String>,
 }
 
-fn case(rng: &mut SmallRng, feeds: [&Feed; 2], complete: i64) -> Case {
+fn case(rng: &mut SmallRng, feeds: [&Feed; 2], complete: [i64; 2]) -> Case {
     let right = *["books", "ticks"].choose(rng).unwrap();
     let mut query = format!("left=ticks&right={right}&{COLUMNS}&wait=0s");
     let mut left = feeds[0].ordered();
-    let other = if right == "ticks" {
+    let mut other = if right == "ticks" {
         left.clone()
     } else {
         feeds[1].ordered()
@@ -128,24 +131,36 @@ fn case(rng: &mut SmallRng, feeds: [&Feed; 2], complete: i64) -> Case {
     if let Some(ms) = tolerance {
         query += &format!("&tolerance={ms}ms");
     }
-    let mut stamp = || left.choose(rng).unwrap().hlc;
+    let by_event = rng.random_bool(0.4);
+    let time: Time = if by_event {
+        |row| row.ts
+    } else {
+        |row| Some(row.hlc)
+    };
+    query += if by_event { "&time=event" } else { "" };
+    left.retain(|row| time(row).is_some());
+    left.sort_by_key(|row| (time(row), row.hlc, row.writer));
+    let mut stamp = || left.choose(rng).and_then(time).unwrap();
     let (one, two) = (stamp(), stamp());
     if rng.random() {
         query += &format!("&start={}", one.min(two));
-        left.retain(|row| row.hlc >= one.min(two));
+        left.retain(|row| time(row) >= Some(one.min(two)));
     }
     let latest = rng.random();
-    let end = match rng.random_bool(0.5) {
-        true if latest || one.max(two) <= complete => {
-            query += &format!("&end={}", one.max(two));
-            one.max(two)
-        }
-        _ if latest => i64::MAX,
-        _ => complete + 1,
-    };
-    left.retain(|row| row.hlc < end);
+    let both = complete[0].min(complete[1]);
+    let ends = rng.random() && (latest || one.max(two) <= both);
+    if ends {
+        query += &format!("&end={}", one.max(two));
+        left.retain(|row| time(row) < Some(one.max(two)));
+    }
     if latest {
         query += "&consistency=latest";
+    } else {
+        // by stamp both end where the first of them does, by event time each has its own rows
+        let of_both = if right == "ticks" { complete[0] } else { both };
+        left.retain(|row| row.hlc <= if by_event { complete[0] } else { of_both });
+        let of_right = complete[usize::from(right == "books")];
+        other.retain(|row| !by_event || row.hlc <= of_right);
     }
     if rng.random_bool(0.4) {
         query += "&key.lot=0,1&on=lot,symbol";
@@ -154,7 +169,7 @@ fn case(rng: &mut SmallRng, feeds: [&Feed; 2], complete: i64) -> Case {
     Case {
         query,
         header: format!("hlc,writer,n,{right}_hlc,{right}_n,{right}_side\n"),
-        lines: lines(&left, &other, tolerance.map(|ms| ms * 1_000_000)),
+        lines: lines(&left, &other, tolerance.map(|ms| ms * 1_000_000), time),
     }
 }
 
@@ -173,20 +188,16 @@ async fn joins_are_what_looking_through_all_rows_gives_now_and_later() {
     bench.caught_up().await;
     followed(&bench, &books).await;
     let complete = [&bench.rig.def, &books.def].map(|def| bench.service.complete_through(def));
-    let complete = complete.into_iter().map(Result::unwrap).min().unwrap();
+    let complete = complete.map(|complete| complete.unwrap().0);
     let mut rng = SmallRng::seed_from_u64(300);
     let mut kept = Vec::new();
     for _ in 0..30 {
         // a join with itself is complete as far as the one stream is
-        let case = case(&mut rng, [&ticks, &feed], complete.0);
         let Case {
-            mut query,
+            query,
             header,
             lines,
-        } = case;
-        if query.contains("right=ticks") && !query.contains("end=") && !query.contains("latest") {
-            query += &format!("&end={}", complete.0 + 1);
-        }
+        } = case(&mut rng, [&ticks, &feed], complete);
         let answer = asof(&bench, &query).await;
         assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.text());
         let body = answer.text().strip_prefix(&header).expect(&query);

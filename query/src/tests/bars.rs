@@ -15,6 +15,9 @@ const HEADER: &str = "time,symbol,lot,open,high,low,close,volume,notional,vwap,c
 /// A column, its decimal places and its value.
 type Number = (&'static str, usize, fn(&Row) -> Option<i128>);
 
+/// A row's time, after which rows are sorted before they are grouped.
+type Time = fn(&Row) -> Option<i64>;
+
 /// Columns of decimals and integers.
 #[derive(Clone, Copy)]
 struct Numbers {
@@ -99,10 +102,10 @@ fn line(start: i64, rows: &[&Row], columns: Numbers) -> String {
 }
 
 /// Bars made from all rows, in the plainest way.
-fn lines(rows: &[Row], interval: i64, columns: Numbers) -> Vec<String> {
+fn lines(rows: &[Row], interval: i64, columns: Numbers, time: Time) -> Vec<String> {
     let mut bars: BTreeMap<_, Vec<&Row>> = BTreeMap::new();
     for row in rows.iter().filter(|row| columns.price.2(row).is_some()) {
-        let start = row.hlc - row.hlc % interval;
+        let start = time(row).unwrap() / interval * interval;
         bars.entry((start, row.symbol, row.lot))
             .or_default()
             .push(row);
@@ -127,32 +130,38 @@ fn case(rng: &mut SmallRng, all: &[Row], complete: i64) -> (String, Vec<String>)
         "interval={name}&price={}&size={}&wait=0s",
         columns.price.0, columns.size.0
     );
+    let by_event = rng.random_bool(0.4);
+    let time: Time = if by_event {
+        |row| row.ts
+    } else {
+        |row| Some(row.hlc)
+    };
+    query += if by_event { "&time=event" } else { "" };
     let mut rows = all.to_vec();
-    let mut stamp = || all.choose(rng).unwrap().hlc;
+    rows.retain(|row| time(row).is_some());
+    rows.sort_by_key(|row| (time(row), row.hlc, row.writer));
+    let mut stamp = || rows.choose(rng).and_then(time).unwrap();
     let (one, two) = (stamp(), stamp());
     if rng.random() {
         query += &format!("&start={}", one.min(two));
-        rows.retain(|row| row.hlc >= one.min(two));
+        rows.retain(|row| time(row) >= Some(one.min(two)));
     }
     let latest = rng.random();
-    let end = match rng.random_bool(0.5) {
-        true if latest || one.max(two) <= complete => {
-            query += &format!("&end={}", one.max(two));
-            one.max(two)
-        }
-        _ if latest => i64::MAX,
-        _ => complete + 1,
-    };
-    rows.retain(|row| row.hlc < end);
+    if rng.random() && (latest || one.max(two) <= complete) {
+        query += &format!("&end={}", one.max(two));
+        rows.retain(|row| time(row) < Some(one.max(two)));
+    }
     if latest {
         query += "&consistency=latest";
+    } else {
+        rows.retain(|row| row.hlc <= complete);
     }
     if rng.random_bool(0.4) {
         let symbol = SYMBOLS.choose(rng).unwrap();
         query += &format!("&key.symbol={}", encoded(symbol));
         rows.retain(|row| row.symbol == *symbol);
     }
-    let mut lines = lines(&rows, interval, columns);
+    let mut lines = lines(&rows, interval, columns, time);
     if rng.random() {
         query += "&order=desc";
         lines.reverse();

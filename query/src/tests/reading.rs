@@ -14,7 +14,7 @@ use super::*;
 
 /// A store whose reads of segments are counted, and fail while `down`.
 #[derive(Clone)]
-struct Watched {
+pub(super) struct Watched {
     reads: Arc<AtomicU64>,
     down: Arc<AtomicBool>,
     chain_down: Arc<AtomicBool>,
@@ -52,16 +52,26 @@ impl Watched {
         Lake::with_store(Arc::new(self.store.clone()), "watched://")
     }
 
-    fn reads(&self) -> u64 {
+    pub(super) fn reads(&self) -> u64 {
         self.reads.load(Ordering::SeqCst)
     }
 }
 
 /// A sealed history of many segments in a watched store.
 async fn sealed(seed: u64, frames: usize) -> (Watched, Feed, Bench) {
+    sealed_in(seed, frames, |_| ()).await
+}
+
+/// The same of rows that are made in another way.
+pub(super) async fn sealed_in(
+    seed: u64,
+    frames: usize,
+    set: impl FnOnce(&mut Feed),
+) -> (Watched, Feed, Bench) {
     let watched = Watched::new();
     let rig = Rig::new(watched.lake(), 1).await;
     let mut feed = Feed::new(&rig, seed, 3).await;
+    set(&mut feed);
     for _ in 0..frames {
         feed.pass(20_000_000);
         feed.data(0, 0, 4000, None).await;
