@@ -5,6 +5,7 @@ set -euo pipefail
 python="$1" tourbillon="$(realpath "$2")" folder="$3"
 here="$(dirname "$(realpath "$0")")"
 csv="$here/../../../shared/data/binance_trades.csv.gz"
+ticks="$here/../../../shared/data/binance_3venues_ticks.parquet"
 mkdir -p "$folder"
 
 "$tourbillon" standalone --data "$folder/data" --listen 127.0.0.1:0 2>"$folder/log" &
@@ -27,8 +28,12 @@ for client in influxdb-client influxdb3 questdb; do
     "$python" "$here/write_points.py" --url "$url" --client "$client"
 done
 if [ -f "$csv" ]; then
+    "$python" "$here/quotes_csv.py" "$ticks" "$folder/quotes.csv"
+    "$tourbillon" load "$folder/quotes.csv" --stream quotes --url "$url" --map ts_event=ts_event:ns,ts_recv=ts_recv:ns
     "$tourbillon" load "$csv" --stream trades --url "$url" --map ts_event=event_ms:ms,ts_recv=recv_ts_ns:ns
     "$python" "$here/check_window.py" --url "$url" --stream trades --csv "$csv" --expect 78638
+    "$python" "$here/check_bars.py" --url "$url" --stream trades
+    "$python" "$here/check_asof.py" --url "$url" --left trades --right quotes
     "$python" "$here/check_files.py" --url "$url" --stream trades --store "$folder/data/lake"
 else
     echo "skipped: the sample capture is not beside the project"

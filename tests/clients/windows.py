@@ -91,18 +91,23 @@ def reach(url: str) -> None:
 def fetch(url: str, stream: str, accept: str) -> bytes:
     """The final window of a whole stream; a 503 is tried again until RETRY_LIMIT_S have passed."""
     name = urllib.parse.quote(stream, safe="")
-    address = f"{url.rstrip('/')}/v1/streams/{name}/window?consistency=final&wait=10s"
+    return fetch_path(url, f"/v1/streams/{name}/window?consistency=final", accept)
+
+
+def fetch_path(url: str, path: str, accept: str, is_final: bool = True) -> bytes:
+    """Rows of any request; a 503 is tried again until RETRY_LIMIT_S have passed."""
+    address = f"{url.rstrip('/')}{path}&wait=10s"
     request = urllib.request.Request(address, headers={"Accept": accept})
     deadline = time.monotonic() + RETRY_LIMIT_S
     while True:
         try:
             with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as answer:
-                _check_headers(answer.headers, accept)
+                _check_headers(answer.headers, accept, is_final)
                 return answer.read()
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")[:500]
             if error.code != 503 or time.monotonic() > deadline:
-                raise Mismatch(f"window of {stream}: {error.code} {text}") from error
+                raise Mismatch(f"{path}: {error.code} {text}") from error
         time.sleep(RETRY_PAUSE_S)
 
 
@@ -125,12 +130,12 @@ def count_lines(body: bytes) -> int:
     return body.count(b"\n")
 
 
-def _check_headers(headers: Mapping[str, str], accept: str) -> None:
+def _check_headers(headers: Mapping[str, str], accept: str, is_final: bool) -> None:
     kind, final = headers.get("Content-Type", ""), headers.get("Tourbillon-Final", "")
     if kind.split(";")[0] != accept:
         raise Mismatch(f"asked for {accept}, got `{kind}`")
-    if final != "true":
-        raise Mismatch(f"asked for a final window, got Tourbillon-Final `{final}`")
+    if final != str(is_final).lower():
+        raise Mismatch(f"asked for final rows, got Tourbillon-Final `{final}`")
 
 
 def kinds_of(schema: pa.Schema) -> dict[str, Kind]:
