@@ -57,6 +57,13 @@ impl QueryService {
         service
             .tasks
             .spawn(async move { assigner.assign_all().await });
+        let observer = service.clone();
+        service.tasks.spawn(async move {
+            tokio::select! {
+                () = observer.stop.cancelled() => {}
+                () = observer.observe() => {}
+            }
+        });
         service
     }
 
