@@ -230,3 +230,72 @@ async fn a_burst_at_the_live_edge_reaches_everyone() {
         assert!(done.left_behind > 0, "{mode} {done:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_from_within_a_stretch_gets_the_rest_of_it() {
+    let rig = Rig::new(memory(), 2).await;
+    let mut feed = Feed::new(&rig, 144, 2).await;
+    feed.pass(1_000_000_000);
+    feed.beat().await;
+    let bench = Bench::on(&rig).await;
+    let mut keepers = Vec::new();
+    for mode in ["ordered", "eager"] {
+        let query = format!("columns=n&mode={mode}");
+        keepers.push(Client::on(&bench, &query, None).await);
+    }
+    sleep(Duration::from_millis(100)).await;
+    for step in 0..12 {
+        feed.pass(1_000_000);
+        feed.data(step % 2, u32::from(step % 3 == 0), 15, None)
+            .await;
+    }
+    feed.pass(1_000_000_000);
+    feed.beat().await;
+    bench.caught_up().await;
+    sleep(Duration::from_millis(100)).await;
+    let (all, before) = (feed.ordered(), bench.service.subscription_work());
+    let end = all.last().unwrap().hlc;
+    let last = OnceLock::from(end);
+    let mut asked = 0;
+    for at in (0..all.len()).step_by(7) {
+        let query = format!(
+            "columns=n,log_offset&from=o1.{}-{}",
+            all[at].hlc, all[at].writer
+        );
+        let events = read(Client::on(&bench, &query, None).await, &last).await;
+        assert_eq!(numbers(&events).0, wanted(&all[at + 1..], None), "{at}");
+        // offsets anywhere, and a floor that may lie above rows beyond them
+        let offset = |partition| {
+            let rows = all[..=at]
+                .iter()
+                .filter(move |row| row.partition == partition);
+            rows.map(|row| row.offset).max().unwrap_or(0)
+        };
+        let (offsets, floor) = ([offset(0), offset(1)], all[at / 2].hlc);
+        let first = begun(&feed);
+        let offsets = [offsets[0].max(first[0]), offsets[1].max(first[1])];
+        let query = format!(
+            "columns=n,log_offset&from=e1.{}-{}.t{floor}",
+            offsets[0], offsets[1]
+        );
+        let events = read(Client::on(&bench, &query, None).await, &last).await;
+        let (mut found, in_log_order) = numbers(&events);
+        found.sort_unstable();
+        let left = |row: &&Row| row.offset >= offsets[row.partition as usize] && row.hlc > floor;
+        let mut wanted: Vec<i64> = all.iter().filter(left).map(|row| row.n).collect();
+        wanted.sort_unstable();
+        assert!(in_log_order && found == wanted, "{at} {found:?} {wanted:?}");
+        asked += 2;
+    }
+    let done = bench.service.subscription_work();
+    assert_eq!(done.seated, before.seated + asked);
+    assert_eq!(done.windows, before.windows, "everything was in the ring");
+}
+
+/// The offset of the first row of each partition.
+fn begun(feed: &Feed) -> [u64; 2] {
+    [0, 1].map(|partition| {
+        let rows = feed.rows.iter().filter(|row| row.partition == partition);
+        rows.map(|row| row.offset).min().unwrap()
+    })
+}
