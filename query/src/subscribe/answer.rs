@@ -260,7 +260,10 @@ fn event_body(events: mpsc::Receiver<Event>) -> Body {
     });
     Body::from_stream(
         texts
-            .map_ok(|parts| stream::iter(parts.map(Ok::<_, QueryError>)))
+            .map_ok(|parts| {
+                let parts = parts.into_iter().filter(|part| !part.is_empty());
+                stream::iter(parts.map(Ok::<_, QueryError>))
+            })
             .try_flatten(),
     )
 }

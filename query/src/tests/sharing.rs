@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::sse::Client;
 use super::*;
 use crate::WorkDone;
+use crate::partition::State;
 use crate::rig::feed::Row;
 
 /// How subscribers look at the stream: a symbol if not all, and the columns.
@@ -298,4 +299,42 @@ fn begun(feed: &Feed) -> [u64; 2] {
         let rows = feed.rows.iter().filter(|row| row.partition == partition);
         rows.map(|row| row.offset).min().unwrap()
     })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_begins_anew_holds_the_live_edge_up_and_no_more() {
+    for mode in ["ordered", "eager"] {
+        let rig = Rig::new(memory(), 2).await;
+        let mut feed = Feed::new(&rig, 145, 2).await;
+        feed.run(40, 1_500_000).await;
+        feed.pass(1_000_000_000);
+        feed.beat().await;
+        let bench = Bench::on(&rig).await;
+        let query = format!("columns=n,log_offset&mode={mode}");
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(Client::on(&bench, &query, None).await);
+        }
+        sleep(Duration::from_millis(100)).await;
+        let partitions = bench.service.partitions(&rig.def).unwrap();
+        partitions[0].begin(State::default());
+        sleep(Duration::from_secs(5)).await;
+        assert!(bench.service.complete_through(&rig.def).is_err());
+        let known = feed.rows.len();
+        for partition in [1, 0] {
+            feed.pass(1_000_000);
+            feed.data(0, partition, 30, None).await;
+        }
+        feed.pass(1_000_000);
+        feed.beat().await;
+        let last = OnceLock::from(feed.rows.last().unwrap().hlc);
+        for client in clients {
+            let events = read(client, &last).await;
+            assert!(events.iter().all(|event| event.name != "end"));
+            let mut found = numbers(&events).0;
+            found.sort_unstable();
+            assert_eq!(found, wanted(&feed.rows[known..], None), "{mode}");
+        }
+        assert_eq!(bench.service.subscription_work().left_behind, 0);
+    }
 }
