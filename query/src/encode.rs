@@ -149,6 +149,14 @@ impl Encoder {
         })
     }
 
+    /// What comes before the first batch and can be sent by itself: the schema of an Arrow stream.
+    pub(crate) fn head(&mut self) -> Bytes {
+        match &mut self.writer {
+            Writer::Arrow(writer) => drain(writer.get_mut()),
+            _ => Bytes::new(),
+        }
+    }
+
     /// Takes a batch and gives back what can be sent.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Bytes, QueryError> {
         let batch = plain_rows(&self.schema, batch)?;

@@ -28,3 +28,9 @@ pub mod window;
 
 pub use error::{Holder, QueryError};
 pub use service::QueryService;
+pub use subscribe::WorkDone;
+
+/// What subscribers ask for, and their cursors.
+pub mod subscription {
+    pub use crate::subscribe::{Begin, Gained, Place, SubscribeParams};
+}

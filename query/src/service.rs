@@ -17,7 +17,7 @@ use tourbillon_log::{Log, TopicPartition, watch};
 use crate::error::{Holder, QueryError};
 use crate::follow::PartitionTask;
 use crate::partition::Partition;
-use crate::subscribe::MAX_SUBSCRIBERS;
+use crate::subscribe::{Hubs, MAX_SUBSCRIBERS};
 use crate::token::{Positions, Token, positions};
 
 type Partitions = BTreeMap<(StreamName, PartitionId), Arc<Partition>>;
@@ -36,6 +36,8 @@ pub struct QueryService {
     pub(crate) tasks: TaskTracker,
     /// Places for subscribers.
     pub(crate) seats: Arc<Semaphore>,
+    /// What subscribers share.
+    pub(crate) hubs: Arc<Hubs>,
 }
 
 impl QueryService {
@@ -52,6 +54,7 @@ impl QueryService {
             stop,
             tasks: TaskTracker::new(),
             seats: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
+            hubs: Arc::default(),
         };
         let assigner = service.clone();
         service

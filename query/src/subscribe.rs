@@ -2,39 +2,47 @@
 //!
 //! An ordered subscription is a sequence of final windows, each from where the last one ended; an
 //! eager one is a sequence of what each partition has gained. Both are what a window over files and
-//! tails gives, so there is no hand-over that could lose or repeat a row, and nothing to be shared:
-//! the cursor alone says where a subscriber stands. A task reads ahead of the client as far as a
+//! tails gives, so there is no hand-over that could lose or repeat a row: the cursor alone says
+//! where a subscriber stands. At the live edge those windows are the same for all, and a hub reads
+//! them once; who is further behind reads its own. A task reads ahead of the client as far as a
 //! short queue allows. A client that does not read for [`STALL`] is told where to go on and ended.
 
 mod answer;
 mod eager;
+mod hub;
 mod ordered;
 mod pace;
 mod params;
 mod place;
+mod reader;
+mod ring;
+mod source;
+mod stretch;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
-use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::PartitionId;
 use tourbillon_log::watch;
 
 pub(crate) use answer::answer;
+pub(crate) use hub::Hubs;
+pub use params::{Begin, SubscribeParams};
+pub use place::{Gained, Place};
+pub use work::WorkDone;
 
 use crate::error::QueryError;
-use crate::params::WindowParams;
 use crate::service::QueryService;
 use eager::Eager;
 use ordered::Ordered;
-use place::Place;
+use source::Source;
+use stretch::Cut;
 
 /// Subscribers that a node takes.
 pub(crate) const MAX_SUBSCRIBERS: usize = 1024;
@@ -56,7 +64,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) enum Event {
     /// Rows: final ones in the order of the stream, or what a partition has gained.
     Rows {
-        rows: RecordBatch,
+        rows: Arc<Cut>,
         partition: Option<PartitionId>,
         place: Place,
     },
@@ -76,18 +84,18 @@ enum Stop {
     /// The service is told to stop.
     Service,
     /// The rows cannot be read.
-    Query(QueryError),
+    Query(Arc<QueryError>),
 }
 
 impl From<QueryError> for Stop {
     fn from(error: QueryError) -> Self {
-        Self::Query(error)
+        Self::Query(Arc::new(error))
     }
 }
 
 impl From<arrow::error::ArrowError> for Stop {
     fn from(error: arrow::error::ArrowError) -> Self {
-        Self::Query(error.into())
+        QueryError::from(error).into()
     }
 }
 
@@ -116,34 +124,6 @@ impl Outlet {
     }
 }
 
-/// What is read for a subscriber.
-#[derive(Debug)]
-struct Source {
-    service: QueryService,
-    def: Arc<StreamDef>,
-    /// Filters, and the columns that are read: the key, the offset, then those of the answer.
-    window: WindowParams,
-    /// The columns of the answer.
-    schema: SchemaRef,
-}
-
-impl Source {
-    /// Looks whether the stream has grown.
-    fn look(&mut self) {
-        let view = self.service.control_view();
-        if let Some(def) = view.streams.get(&self.def.name) {
-            self.def = Arc::clone(def);
-        }
-    }
-
-    /// The columns of the answer.
-    fn project(&self, batch: &RecordBatch) -> Result<RecordBatch, Stop> {
-        let own = batch.schema();
-        let indices = self.schema.fields().iter().map(|f| own.index_of(f.name()));
-        Ok(batch.project(&indices.collect::<Result<Vec<_>, _>>()?)?)
-    }
-}
-
 /// The two ways to follow a stream.
 #[derive(Debug)]
 enum Feed {
@@ -157,6 +137,23 @@ impl Feed {
             Self::Ordered(feed) => feed.place(),
             Self::Eager(feed) => feed.place(),
         }
+    }
+
+    fn source(&self) -> &Source {
+        match self {
+            Self::Ordered(feed) => &feed.source,
+            Self::Eager(feed) => &feed.source,
+        }
+    }
+
+    /// Waits for something new: at the live edge, or of any partition. False if that cannot come.
+    async fn wait(&mut self, bell: &mut watch::Receiver<()>, wake: Instant) -> bool {
+        let source = match self {
+            Self::Ordered(feed) => &mut feed.source,
+            Self::Eager(feed) => &mut feed.source,
+        };
+        let bell = source.seat.as_mut().map_or(bell, |seat| &mut seat.bell);
+        !matches!(timeout_at(wake, bell.changed()).await, Ok(Err(_)))
     }
 
     /// Sends what there is. Whatever interrupts it, its place is that of the last event sent.
@@ -185,7 +182,7 @@ impl Feed {
                 }
                 Err(stop) => return stop,
             };
-            if let Ok(Err(_)) = timeout_at(wake, bell.changed()).await {
+            if !self.wait(&mut bell, wake).await {
                 return Stop::Service;
             }
         }
@@ -193,6 +190,11 @@ impl Feed {
 }
 
 impl QueryService {
+    /// What all subscriptions of this node have cost so far.
+    pub fn subscription_work(&self) -> WorkDone {
+        self.hubs.done()
+    }
+
     /// Begins to read for a subscriber; ends when the receiver is dropped.
     fn begin(&self, mut feed: Feed) -> Result<mpsc::Receiver<Event>, QueryError> {
         let seat = Arc::clone(&self.seats).try_acquire_owned();
@@ -216,7 +218,7 @@ impl QueryService {
                 Stop::Gone => "the client has gone".to_owned(),
                 Stop::Slow => format!("nothing was read for {} s", STALL.as_secs()),
                 Stop::Service => "the service stops".to_owned(),
-                Stop::Query(error) => error_chain(&error),
+                Stop::Query(error) => error_chain(&*error),
             };
             let place = feed.place();
             last.send(Event::End { reason, place });

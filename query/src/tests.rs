@@ -15,10 +15,13 @@ mod paced;
 mod pages;
 mod reading;
 mod rejects;
+mod sharing;
 mod snapshots;
 mod sse;
+mod stores;
 mod subscribe;
 mod waiting;
+mod watched;
 
 use std::time::Duration;
 

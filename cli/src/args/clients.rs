@@ -226,6 +226,9 @@ pub(crate) struct TailArgs {
     /// csv or ndjson.
     #[arg(long, value_enum, default_value = "ndjson")]
     pub(crate) format: TailFormat,
+    /// How long after the last sign of the service a new connection is tried, when one breaks.
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) retry_for: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,7 +12,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -20,14 +20,15 @@ use tourbillon_core::control::StreamDef;
 use tourbillon_core::filter::KeyPredicate;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::Offset;
-use tourbillon_core::schema::SYSTEM_COLUMNS;
 use tourbillon_core::time::format_time_ns;
 
 use super::eager::Eager;
 use super::ordered::Ordered;
-use super::params::{From, SubscribeParams};
+use super::params::{Begin, SubscribeParams};
 use super::place::{Gained, Place};
-use super::{Event, Feed, STALL, Source};
+use super::source::{Source, read_columns};
+use super::stretch::Look;
+use super::{Event, Feed, STALL};
 use crate::encode::{Encoder, OutputFormat};
 use crate::error::QueryError;
 use crate::params::wrong;
@@ -35,6 +36,9 @@ use crate::service::QueryService;
 use crate::token::Token;
 
 const EVENT_STREAM: &str = "text/event-stream";
+
+/// Longest text that is copied into each subscriber's event.
+const COPIED_BYTES: usize = 4096;
 
 /// How long to wait until T is known, when a subscription begins with it.
 const WAIT: Duration = Duration::from_secs(2);
@@ -57,22 +61,26 @@ pub(crate) async fn answer(
     }
     let def = service.known_to(def, &params).await?;
     let feed = service.feed(&def, params).await?;
-    let schema = feed.schema();
+    let schema = Arc::clone(&feed.source().look.schema);
+    let cursor = feed.place().to_string();
     let events = service.begin(feed)?;
     if let Ok(upgrade) = upgrade {
-        return Ok(upgrade.on_upgrade(move |socket| converse(socket, events, schema)));
+        return Ok(upgrade.on_upgrade(move |socket| converse(socket, events)));
     }
     let (kind, body) = match arrow {
         true => (
             OutputFormat::Arrow.content_type(),
             arrow_body(events, &schema)?,
         ),
-        false => (EVENT_STREAM, event_body(events, schema)),
+        false => (EVENT_STREAM, event_body(events)),
     };
     let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(cursor) = HeaderValue::from_str(&cursor) {
+        headers.insert("tourbillon-cursor", cursor);
+    }
     Ok(response)
 }
 
@@ -95,13 +103,6 @@ fn wants_arrow(accept: Option<&str>) -> Result<bool, QueryError> {
 }
 
 impl Feed {
-    fn schema(&self) -> SchemaRef {
-        match self {
-            Self::Ordered(feed) => feed.schema(),
-            Self::Eager(feed) => feed.schema(),
-        }
-    }
-
     fn start(&self) -> Hlc {
         match self {
             Self::Ordered(feed) => feed.start(),
@@ -118,7 +119,7 @@ impl QueryService {
         params: &SubscribeParams,
     ) -> Result<Arc<StreamDef>, QueryError> {
         let known = match &params.from {
-            From::Cursor(place) => place.partitions(),
+            Begin::Cursor(place) => place.partitions(),
             _ => 0,
         };
         if known <= def.partitions as usize {
@@ -140,28 +141,28 @@ impl QueryService {
         def: &Arc<StreamDef>,
         params: SubscribeParams,
     ) -> Result<Feed, QueryError> {
-        KeyPredicate::new(def.schema(), &params.window.keys)?;
+        let keys = KeyPredicate::new(def.schema(), &params.window.keys)?;
         let complete = self.wait_complete(def, Hlc::MIN, Instant::now() + WAIT);
         let complete = complete.await?;
         let partitions = self.partitions(def)?;
         let kept_from = partitions.iter().map(|p| p.kept_from()).max();
         let kept_from = kept_from.unwrap_or(Hlc::MIN);
-        let source = self.source(def, &params)?;
+        let source = self.source(def, &params, keys)?;
         let floor = match params.from {
-            From::Earliest if kept_from > Hlc::MIN => kept_from.plus(-1),
-            From::Earliest => Hlc::MIN,
-            From::Latest => complete,
-            From::Time(time) => Hlc(time.saturating_sub(1)).max(Hlc::MIN),
-            From::Cursor(_) => Hlc::MIN,
+            Begin::Earliest if kept_from > Hlc::MIN => kept_from.plus(-1),
+            Begin::Earliest => Hlc::MIN,
+            Begin::Latest => complete,
+            Begin::Time(time) => Hlc(time.saturating_sub(1)).max(Hlc::MIN),
+            Begin::Cursor(_) => Hlc::MIN,
         };
         let feed = match params.from {
-            From::Cursor(Place::Ordered(key)) => {
+            Begin::Cursor(Place::Ordered(key)) => {
                 Feed::Ordered(Ordered::after(source, key).at(params.speed))
             }
-            From::Cursor(Place::Eager(gained)) => Feed::Eager(Eager::new(source, gained)),
+            Begin::Cursor(Place::Eager(gained)) => Feed::Eager(Eager::new(source, gained)),
             _ if !params.eager => Feed::Ordered(Ordered::above(source, floor).at(params.speed)),
-            From::Latest => Feed::Eager(Eager::new(source, gained(self.now(def)?))),
-            From::Earliest | From::Time(_) => {
+            Begin::Latest => Feed::Eager(Eager::new(source, Gained::everything_in(self.now(def)?))),
+            Begin::Earliest | Begin::Time(_) => {
                 let nothing = Token {
                     offsets: vec![Offset(0); partitions.len()],
                     complete_through: Some(floor),
@@ -169,7 +170,7 @@ impl QueryService {
                     columns: None,
                     after: None,
                 };
-                Feed::Eager(Eager::new(source, gained(nothing)))
+                Feed::Eager(Eager::new(source, Gained::everything_in(nothing)))
             }
         };
         // what begins now must not end with its first event
@@ -179,67 +180,61 @@ impl QueryService {
         Ok(feed)
     }
 
-    /// What is read: the key and the offset too, to know where the subscriber stands.
-    fn source(&self, def: &Arc<StreamDef>, params: &SubscribeParams) -> Result<Source, QueryError> {
+    /// What is read, and how the subscriber looks at it.
+    fn source(
+        &self,
+        def: &Arc<StreamDef>,
+        params: &SubscribeParams,
+        keys: KeyPredicate,
+    ) -> Result<Source, QueryError> {
         let stored = def.schema().stored();
-        let asked = &params.window.columns;
-        let indices = asked.iter().map(|name| stored.index_of(name));
-        let schema: Schema = stored.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
-        let own = asked
-            .iter()
-            .filter(|name| !SYSTEM_COLUMNS.contains(&name.as_str()));
-        let read = SYSTEM_COLUMNS.iter().map(|name| (*name).to_owned());
         let mut window = params.window.clone();
-        window.columns = read.chain(own.cloned()).collect();
+        let indices = window.columns.iter().map(|name| stored.index_of(name));
+        let schema: Schema = stored.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
+        let look = Look {
+            name: format!("{:?} {:?}", window.columns, window.keys).into(),
+            keys,
+            schema: Arc::new(schema),
+        };
+        window.columns = read_columns(&window.columns);
         window.wait_ns = 0;
         Ok(Source {
             service: self.clone(),
             def: Arc::clone(def),
             window,
-            schema: Arc::new(schema),
+            look,
+            seat: None,
         })
     }
 }
 
-fn gained(seen: Token) -> Gained {
-    Gained {
-        seen: Token {
-            kept_from: Hlc::MIN,
-            columns: None,
-            ..seen
-        },
-        under_way: None,
-    }
-}
-
-/// An event in words: its name, its cursor and its members.
+/// An event in words: its name, its cursor and its members, rows between two halves of them.
 struct Told {
     name: &'static str,
     place: Place,
     members: String,
+    rows: Bytes,
 }
 
-fn tell(event: Event, schema: &SchemaRef) -> Result<Told, QueryError> {
+async fn tell(event: Event) -> Result<Told, QueryError> {
+    let mut rows = Bytes::new();
     let (name, place, members) = match event {
         Event::Rows {
-            rows,
+            rows: cut,
             partition,
             place,
         } => {
-            let rows = json_rows(&rows, schema)?;
+            rows = cut.json().await?;
             let members = match partition {
-                None => format!("\"final\":true,\"rows\":{rows}"),
-                Some(p) => format!("\"final\":false,\"partition\":{},\"rows\":{rows}", p.0),
+                None => "\"final\":true,\"rows\":".to_owned(),
+                Some(p) => format!("\"final\":false,\"partition\":{},\"rows\":", p.0),
             };
             ("rows", place, members)
         }
         Event::Watermark { complete, place } => {
             let time = format_time_ns(complete.0);
-            (
-                "watermark",
-                place,
-                format!("\"complete_through\":\"{time}\""),
-            )
+            let members = format!("\"complete_through\":\"{time}\"");
+            ("watermark", place, members)
         }
         Event::End { reason, place } => ("end", place, format!("\"reason\":{}", json!(reason))),
     };
@@ -247,57 +242,69 @@ fn tell(event: Event, schema: &SchemaRef) -> Result<Told, QueryError> {
         name,
         place,
         members,
+        rows,
     })
 }
 
-/// A JSON array in one line.
-fn json_rows(rows: &RecordBatch, schema: &SchemaRef) -> Result<String, QueryError> {
-    let mut encoder = Encoder::new(OutputFormat::Json, schema)?;
-    let mut text = encoder.encode(rows)?.to_vec();
-    text.extend_from_slice(&encoder.finish()?);
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-fn event_body(events: mpsc::Receiver<Event>, schema: SchemaRef) -> Body {
-    let texts = stream::try_unfold((events, schema), |(mut events, schema)| async move {
+fn event_body(events: mpsc::Receiver<Event>) -> Body {
+    let texts = stream::try_unfold(events, |mut events| async move {
         let Some(event) = events.recv().await else {
             return Ok(None);
         };
-        let told = tell(event, &schema)?;
-        let text = format!(
-            "event: {}\nid: {}\ndata: {{{}}}\n\n",
+        let told = tell(event).await?;
+        let begin = format!(
+            "event: {}\nid: {}\ndata: {{{}",
             told.name, told.place, told.members
         );
-        Ok::<_, QueryError>(Some((Bytes::from(text), (events, schema))))
+        Ok::<_, QueryError>(Some((parts(begin, told.rows), events)))
     });
-    Body::from_stream(texts)
+    Body::from_stream(
+        texts
+            .map_ok(|parts| {
+                let parts = parts.into_iter().filter(|part| !part.is_empty());
+                stream::iter(parts.map(Ok::<_, QueryError>))
+            })
+            .try_flatten(),
+    )
+}
+
+/// The text of an event: many rows, which other subscribers are sent too, are not copied.
+fn parts(mut begin: String, rows: Bytes) -> [Bytes; 3] {
+    const END: &str = "}\n\n";
+    if rows.len() > COPIED_BYTES {
+        return [begin.into(), rows, Bytes::from_static(END.as_bytes())];
+    }
+    begin += &String::from_utf8_lossy(&rows);
+    begin += END;
+    [begin.into(), Bytes::new(), Bytes::new()]
 }
 
 /// Rows in batches; a batch without rows is a heartbeat. The last row's key makes a cursor.
 fn arrow_body(events: mpsc::Receiver<Event>, schema: &SchemaRef) -> Result<Body, QueryError> {
-    let encoder = Encoder::new(OutputFormat::Arrow, schema)?;
-    let nothing = RecordBatch::new_empty(Arc::clone(schema));
+    let mut encoder = Encoder::new(OutputFormat::Arrow, schema)?;
+    let head = encoder.head();
+    let nothing = encoder.encode(&RecordBatch::new_empty(Arc::clone(schema)))?;
     let start = Some((events, encoder));
     let bytes = stream::try_unfold(start, move |state| {
         let nothing = nothing.clone();
         async move {
-            let Some((mut events, mut encoder)) = state else {
+            let Some((mut events, encoder)) = state else {
                 return Ok(None);
             };
-            let rows = match events.recv().await {
-                Some(Event::Rows { rows, .. }) => rows,
+            let bytes = match events.recv().await {
+                Some(Event::Rows { rows, .. }) => rows.arrow().await?,
                 Some(Event::Watermark { .. }) => nothing,
                 Some(Event::End { .. }) | None => return Ok(Some((encoder.finish()?, None))),
             };
-            let bytes = encoder.encode(&rows)?;
             Ok::<_, QueryError>(Some((bytes, Some((events, encoder)))))
         }
     });
+    let bytes = stream::once(async { Ok(head) }).chain(bytes);
     Ok(Body::from_stream(bytes.boxed()))
 }
 
 /// Sends events as messages until there are no more, or the client goes.
-async fn converse(mut socket: WebSocket, mut events: mpsc::Receiver<Event>, schema: SchemaRef) {
+async fn converse(mut socket: WebSocket, mut events: mpsc::Receiver<Event>) {
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -307,11 +314,18 @@ async fn converse(mut socket: WebSocket, mut events: mpsc::Receiver<Event>, sche
                 Some(Ok(_)) => continue,
             },
         };
-        let message = match event.map(|event| tell(event, &schema)) {
+        let told = match event {
+            Some(event) => Some(tell(event).await),
+            None => None,
+        };
+        let message = match told {
             None => Message::Close(None),
             Some(Ok(told)) => Message::text(format!(
-                "{{\"type\":\"{}\",\"cursor\":\"{}\",{}}}",
-                told.name, told.place, told.members
+                "{{\"type\":\"{}\",\"cursor\":\"{}\",{}{}}}",
+                told.name,
+                told.place,
+                told.members,
+                String::from_utf8_lossy(&told.rows)
             )),
             Some(Err(error)) => {
                 tracing::error!(%error, "subscription broken off");

@@ -3,23 +3,24 @@
 //! A partition's new rows lie above T as it was then, so they are found by stamp, in tails and
 //! files, and told from older ones by their offset. A few of them are put into the order of the
 //! log; when there are many, a client is catching up, and gets them in the order of the stream.
+//! Once it has caught up it takes what a hub has read.
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array, UInt64Array};
-use arrow::compute::kernels::cmp::gt_eq;
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::{SchemaRef, UInt64Type};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use futures::TryStreamExt;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_core::open_rows::key_at;
 
-use super::place::{Gained, Place};
-use super::{Event, Outlet, Source, Stop};
-use crate::params::{Consistency, WindowParams};
+use super::place::{Gained, Place, Reach};
+use super::reader::in_log_order;
+use super::ring::Next;
+use super::source::{Source, since, start_above};
+use super::stretch::Cut;
+use super::{Event, Outlet, Stop};
 use crate::plan::Batches;
-use crate::token::Token;
 
 /// Rows of a partition that are put into the order of the log.
 pub(super) const SETTLED_ROWS: usize = 16_384;
@@ -27,57 +28,108 @@ pub(super) const SETTLED_ROWS: usize = 16_384;
 /// An eager subscription.
 #[derive(Debug)]
 pub(super) struct Eager {
-    source: Source,
+    pub(super) source: Source,
     gained: Gained,
+    /// The highest T that was told.
+    complete: Hlc,
 }
 
 impl Eager {
     pub(super) fn new(source: Source, gained: Gained) -> Self {
-        Self { source, gained }
+        Self {
+            source,
+            gained,
+            complete: Hlc::MIN,
+        }
     }
 
     pub(super) fn place(&self) -> Place {
         Place::Eager(self.gained.clone())
     }
 
-    /// Columns of what is sent.
-    pub(super) fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.source.schema)
-    }
-
     /// The lowest stamp that the next row can have.
     pub(super) fn start(&self) -> Hlc {
-        match self.floor() {
-            Hlc::MIN => Hlc::MIN,
-            floor => floor.plus(1),
-        }
-    }
-
-    fn floor(&self) -> Hlc {
-        self.gained.seen.complete_through.unwrap_or(Hlc::MIN)
+        start_above(self.gained.floor())
     }
 
     /// Sends what every partition has gained, and how far the stream is complete.
     pub(super) async fn round(&mut self, outlet: &mut Outlet) -> Result<(), Stop> {
-        self.source.look();
-        if let Some((partition, to)) = self.gained.under_way {
-            self.advance(partition, to, outlet).await?;
-        }
-        // T is looked at before the offsets, so whatever comes beyond them lies above it
-        let now = self.source.service.now(&self.source.def)?;
         let mut any = false;
-        for (partition, to) in now.positions() {
-            if to > self.gained.seen.offset(partition) {
-                any |= self.advance(partition, to, outlet).await?;
+        loop {
+            self.source.sit_down(&self.place());
+            if self.source.seat.is_some() {
+                match self.take(outlet, &mut any).await? {
+                    true => break,
+                    false => continue,
+                }
+            }
+            let edge = self.catch_up(outlet, &mut any).await?;
+            let complete = edge.floor();
+            if !self
+                .source
+                .arrive(&self.place(), Place::Eager(edge), complete)
+            {
+                break;
             }
         }
-        let complete = now.complete_through.unwrap_or(Hlc::MIN);
-        self.gained.seen.complete_through = Some(self.floor().max(complete));
         if any || outlet.is_due() {
-            let place = self.place();
+            let (complete, place) = (self.complete, self.place());
             outlet.send(Event::Watermark { complete, place }).await?;
         }
         Ok(())
+    }
+
+    /// Everything through this T has been sent.
+    fn settle(&mut self, complete: Hlc) {
+        self.gained.seen.complete_through = Some(self.gained.floor().max(complete));
+        self.complete = self.complete.max(complete);
+    }
+
+    /// Takes everything from the ring; false if that is not where it goes on.
+    async fn take(&mut self, outlet: &mut Outlet, any: &mut bool) -> Result<bool, Stop> {
+        loop {
+            let place = self.place();
+            let next = self.source.seat.as_mut().map(|seat| seat.next(&place));
+            match next {
+                Some(Next::Stretch(stretch)) => {
+                    let (reach, rows) = (stretch.reach, self.source.cut(&stretch, &place).await?);
+                    // while the client reads it need not be kept
+                    drop(stretch);
+                    *any |= self.pass_on(rows, reach, outlet).await?;
+                }
+                Some(Next::Even { complete, end }) => {
+                    if let Place::Eager(end) = end {
+                        let offsets = end.seen.positions().into_iter();
+                        offsets.for_each(|(partition, to)| self.gained.reach(partition, to));
+                    }
+                    self.settle(complete);
+                    return Ok(true);
+                }
+                Some(Next::Trouble(error)) => return Err(Stop::Query(error)),
+                Some(Next::Behind) | None => {
+                    self.source.fall_behind();
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Reads what every partition has gained; how far that is, whatever the subscriber's cursor
+    /// says, and T before.
+    async fn catch_up(&mut self, outlet: &mut Outlet, any: &mut bool) -> Result<Gained, Stop> {
+        self.source.look_again();
+        if let Some((partition, to)) = self.gained.under_way {
+            *any |= self.advance(partition, to, outlet).await?;
+        }
+        // T is looked at before the offsets, so whatever comes beyond them lies above it
+        let now = self.source.service.now(&self.source.def)?;
+        for (partition, to) in now.positions() {
+            if to > self.gained.seen.offset(partition) {
+                *any |= self.advance(partition, to, outlet).await?;
+            }
+        }
+        self.settle(now.complete_through.unwrap_or(Hlc::MIN));
+        Ok(Gained::everything_in(now))
     }
 
     /// Sends the rows of a partition up to an offset; whether there were any.
@@ -88,9 +140,8 @@ impl Eager {
         outlet: &mut Outlet,
     ) -> Result<bool, Stop> {
         let from = self.gained.seen.offset(partition);
-        let params = self.params(partition, to);
-        let service = self.source.service.clone();
-        let mut batches = service.window(&self.source.def, &params).await?.batches;
+        let rows = self.source.gained_rows(&self.gained, partition, to);
+        let mut batches = rows.await?;
         let (mut few, all) = first(&mut batches, from).await?;
         if all && self.gained.under_way.is_none() {
             return self.send_settled(&few, partition, to, outlet).await;
@@ -104,26 +155,10 @@ impl Eager {
                 None => break,
             }
         }
-        self.arrive(partition, to);
+        self.gained.reach(partition, to);
+        self.gained.seen.after = None;
+        self.gained.under_way = None;
         Ok(true)
-    }
-
-    fn params(&self, partition: PartitionId, to: Offset) -> WindowParams {
-        let mut offsets = vec![Offset(0); partition.0 as usize];
-        offsets.push(to);
-        let mut params = self.source.window.clone();
-        params.start = self.start().0;
-        params.consistency = Consistency::Latest;
-        params.partition = Some(partition.0);
-        params.after = self.gained.seen.after;
-        params.snapshot = Some(Token {
-            offsets,
-            complete_through: None,
-            kept_from: Hlc::MIN,
-            columns: None,
-            after: None,
-        });
-        params
     }
 
     /// All rows that the partition has gained, frame by frame.
@@ -134,21 +169,39 @@ impl Eager {
         to: Offset,
         outlet: &mut Outlet,
     ) -> Result<bool, Stop> {
-        let mut then = self.gained.clone();
-        reach(&mut then.seen, partition, to);
         let Some(first) = rows.first() else {
-            self.gained = then;
+            self.gained.reach(partition, to);
             return Ok(false);
         };
         let rows = in_log_order(&concat_batches(&first.schema(), rows)?)?;
-        let event = Event::Rows {
-            rows: self.source.project(&rows)?,
-            partition: Some(partition),
-            place: Place::Eager(then.clone()),
+        let rows = self.source.own(&rows)?;
+        self.pass_on(rows, Reach::Gained(partition, to), outlet)
+            .await
+    }
+
+    /// Sends rows of a partition; whether there are any for this subscriber.
+    async fn pass_on(
+        &mut self,
+        rows: Arc<Cut>,
+        reach: Reach,
+        outlet: &mut Outlet,
+    ) -> Result<bool, Stop> {
+        let Reach::Gained(partition, to) = reach else {
+            return Ok(false);
         };
-        outlet.send(event).await?;
+        let mut then = self.gained.clone();
+        then.reach(partition, to);
+        let any = !rows.is_empty();
+        if any {
+            let event = Event::Rows {
+                rows,
+                partition: Some(partition),
+                place: Place::Eager(then.clone()),
+            };
+            outlet.send(event).await?;
+        }
         self.gained = then;
-        Ok(true)
+        Ok(any)
     }
 
     /// Some of the many rows of a client that catches up.
@@ -166,7 +219,7 @@ impl Eager {
         then.seen.after = Some(key_at(batch, last).into());
         then.under_way = Some((partition, to));
         let event = Event::Rows {
-            rows: self.source.project(batch)?,
+            rows: self.source.own(batch)?,
             partition: Some(partition),
             place: Place::Eager(then.clone()),
         };
@@ -174,20 +227,6 @@ impl Eager {
         self.gained = then;
         Ok(())
     }
-
-    fn arrive(&mut self, partition: PartitionId, to: Offset) {
-        reach(&mut self.gained.seen, partition, to);
-        self.gained.seen.after = None;
-        self.gained.under_way = None;
-    }
-}
-
-fn reach(seen: &mut Token, partition: PartitionId, to: Offset) {
-    let place = partition.0 as usize;
-    if seen.offsets.len() <= place {
-        seen.offsets.resize(place + 1, Offset(0));
-    }
-    seen.offsets[place] = to;
 }
 
 /// Rows at or above an offset, until there are more than [`SETTLED_ROWS`]; whether that is all.
@@ -204,20 +243,4 @@ async fn first(batches: &mut Batches, from: Offset) -> Result<(Vec<RecordBatch>,
         }
     }
     Ok((held, false))
-}
-
-fn since(batch: &RecordBatch, from: Offset) -> Result<RecordBatch, Stop> {
-    let mask = gt_eq(batch.column(2), &UInt64Array::new_scalar(from.0))?;
-    Ok(filter_record_batch(batch, &mask)?)
-}
-
-/// Rows in key order to rows by offset; the rows of a frame stay in key order.
-fn in_log_order(rows: &RecordBatch) -> Result<RecordBatch, Stop> {
-    let offsets = rows.column(2).as_primitive::<UInt64Type>().values();
-    if offsets.is_sorted() {
-        return Ok(rows.clone());
-    }
-    let mut order: Vec<u32> = (0..).take(rows.num_rows()).collect();
-    order.sort_by_key(|row| offsets[*row as usize]);
-    Ok(take_record_batch(rows, &UInt32Array::from(order))?)
 }

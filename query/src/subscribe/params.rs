@@ -9,7 +9,7 @@ use crate::params::{WindowParams, columns, key_filter, wrong};
 
 /// Where a subscription begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub enum Begin {
     /// With the first row that is left.
     Earliest,
     /// With what comes from now on.
@@ -21,27 +21,28 @@ pub(super) enum From {
 }
 
 /// A subscription as asked for.
-#[derive(Clone, Debug)]
-pub(super) struct SubscribeParams {
-    pub(super) from: From,
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscribeParams {
+    /// Where it begins.
+    pub from: Begin,
     /// Rows at once, and not when they are final.
-    pub(super) eager: bool,
+    pub eager: bool,
     /// So many times as fast as the rows came; as fast as possible if absent.
-    pub(super) speed: Option<f64>,
+    pub speed: Option<f64>,
     /// Filters and columns.
-    pub(super) window: WindowParams,
+    pub window: WindowParams,
 }
 
 impl SubscribeParams {
     /// Reads decoded query pairs; the id of the last event that a client has seen comes before
     /// what it asked for when it began.
-    pub(super) fn parse(
+    pub fn parse(
         pairs: &[(String, String)],
         last_event: Option<&str>,
         schema: &StreamSchema,
     ) -> Result<Self, QueryError> {
         let mut params = Self {
-            from: From::Latest,
+            from: Begin::Latest,
             eager: false,
             speed: None,
             window: WindowParams::everything(schema),
@@ -64,10 +65,10 @@ impl SubscribeParams {
             }
         }
         if let Some(id) = last_event {
-            params.from = From::Cursor(cursor("Last-Event-ID", id)?);
+            params.from = Begin::Cursor(cursor("Last-Event-ID", id)?);
         }
         params.eager = match (&params.from, mode) {
-            (From::Cursor(place), asked) => {
+            (Begin::Cursor(place), asked) => {
                 let own = matches!(place, Place::Eager(_));
                 if asked.is_some_and(|asked| asked != own) {
                     return Err(wrong("mode", "the cursor is one of the other mode"));
@@ -93,18 +94,18 @@ fn speed(value: &str) -> Result<Option<f64>, QueryError> {
     Ok(Some(speed.ok_or_else(|| wrong("speed", reason))?))
 }
 
-fn from(value: &str) -> Result<From, QueryError> {
+fn from(value: &str) -> Result<Begin, QueryError> {
     match value {
-        "earliest" => Ok(From::Earliest),
-        "latest" => Ok(From::Latest),
-        _ if value.starts_with(['o', 'e']) => Ok(From::Cursor(cursor("from", value)?)),
+        "earliest" => Ok(Begin::Earliest),
+        "latest" => Ok(Begin::Latest),
+        _ if value.starts_with(['o', 'e']) => Ok(Begin::Cursor(cursor("from", value)?)),
         _ => {
             let time = parse_time_ns(value);
             let time = time.map_err(|source| QueryError::Time {
                 name: "from",
                 source,
             });
-            Ok(From::Time(time?))
+            Ok(Begin::Time(time?))
         }
     }
 }

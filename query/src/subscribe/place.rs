@@ -3,14 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tourbillon_core::hlc::Key;
+use tourbillon_core::hlc::{Hlc, Key};
 use tourbillon_core::ids::{Offset, PartitionId};
 
 use crate::token::{Token, TokenError, key, number};
 
 /// Where a subscriber stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// `o1.HLC-WRITER`: it has all rows up to this key.
     Ordered(Key),
     /// It has what an eager cursor says.
@@ -20,14 +20,85 @@ pub(crate) enum Place {
 /// `e` and a token, perhaps `~PARTITION-OFFSET`: the subscriber wants no row up to the stamp `t`,
 /// has those below the offsets, and of one partition those below a later offset up to the key `k`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Gained {
-    pub(crate) seen: Token,
-    pub(crate) under_way: Option<(PartitionId, Offset)>,
+pub struct Gained {
+    /// The rows that it has, with T and the last row of the partition under way.
+    pub seen: Token,
+    /// The partition that is caught up with, and how far.
+    pub under_way: Option<(PartitionId, Offset)>,
+}
+
+/// How far some rows reach: whoever has them has everything up to there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Final rows, through this key.
+    Through(Key),
+    /// What a partition has gained, below this offset.
+    Gained(PartitionId, Offset),
+}
+
+impl Gained {
+    /// A subscriber that has all rows of a token, and wants none up to its T.
+    pub(super) fn everything_in(token: Token) -> Self {
+        let seen = Token {
+            kept_from: Hlc::MIN,
+            columns: None,
+            ..token
+        };
+        let under_way = None;
+        Self { seen, under_way }
+    }
+
+    /// The stamp at or below which the subscriber wants no row.
+    pub(super) fn floor(&self) -> Hlc {
+        self.seen.complete_through.unwrap_or(Hlc::MIN)
+    }
+
+    /// It has the rows of a partition below this offset.
+    pub(super) fn reach(&mut self, partition: PartitionId, to: Offset) {
+        let place = partition.0 as usize;
+        let offsets = &mut self.seen.offsets;
+        if offsets.len() <= place {
+            offsets.resize(place + 1, Offset(0));
+        }
+        offsets[place] = offsets[place].max(to);
+    }
 }
 
 impl Place {
+    /// Whether a subscriber who is here has everything up to there.
+    pub(super) fn has(&self, reach: Reach) -> bool {
+        match (self, reach) {
+            (Self::Ordered(sent), Reach::Through(to)) => *sent >= to,
+            (Self::Eager(gained), Reach::Gained(partition, to)) => {
+                gained.seen.offset(partition) >= to
+            }
+            _ => false,
+        }
+    }
+
+    /// Goes on to there, never back.
+    pub(super) fn follow(&mut self, reach: Reach) {
+        match (self, reach) {
+            (Self::Ordered(sent), Reach::Through(to)) => *sent = to.max(*sent),
+            (Self::Eager(gained), Reach::Gained(partition, to)) => gained.reach(partition, to),
+            _ => {}
+        }
+    }
+
+    /// Whether everything that comes after it comes after `start` too, with nothing under way.
+    pub(super) fn is_at_or_after(&self, start: &Self) -> bool {
+        match (self, start) {
+            (Self::Ordered(sent), Self::Ordered(start)) => sent >= start,
+            (Self::Eager(gained), Self::Eager(start)) => {
+                let mut begun = start.seen.positions().into_iter();
+                gained.under_way.is_none() && begun.all(|(p, from)| gained.seen.offset(p) >= from)
+            }
+            _ => false,
+        }
+    }
+
     /// Number of partitions that it knows of.
-    pub(crate) fn partitions(&self) -> usize {
+    pub fn partitions(&self) -> usize {
         match self {
             Self::Ordered(_) => 0,
             Self::Eager(Gained { seen, under_way }) => {

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::reading::{Watched, sealed_in};
+use super::watched::{Watched, sealed_in};
 use super::*;
 use crate::rig::EPOCH;
 use crate::rig::feed::Row;

@@ -11,6 +11,7 @@ pub mod line_protocol;
 pub mod rejects;
 pub mod rows;
 pub mod samples;
+pub mod subscription;
 pub mod text;
 pub mod window;
 
@@ -18,7 +19,7 @@ pub mod window;
 pub type Body = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 12] = [
     ("arrow_stream", rows::arrow_stream),
     ("commit", commit::run),
     ("control", control::run),
@@ -28,6 +29,7 @@ pub const TARGETS: [(&str, Body); 11] = [
     ("line_protocol", line_protocol::run),
     ("ndjson", rows::ndjson),
     ("rejects", rejects::run),
+    ("subscription", subscription::run),
     ("text", text::run),
     ("window", window::run),
 ];

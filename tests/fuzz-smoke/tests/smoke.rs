@@ -85,4 +85,4 @@ macro_rules! smoke {
     };
 }
 
-smoke! { arrow_stream commit control csv frame json line_protocol ndjson rejects text window }
+smoke! { arrow_stream commit control csv frame json line_protocol ndjson rejects subscription text window }
