@@ -27,7 +27,7 @@ use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::PartitionId;
 use tourbillon_log::watch;
 
-pub(crate) use answer::answer;
+pub(crate) use answer::{__path_answer, answer};
 
 use crate::error::QueryError;
 use crate::params::WindowParams;

@@ -1,6 +1,7 @@
 //! The query service on a log in memory, asked over HTTP and compared with sorted rows.
 
 mod compaction;
+mod documented;
 mod expected;
 mod formats;
 mod growing;
