@@ -4,10 +4,12 @@
 //! holds the same view. A record that cannot be read, or that contradicts one before it, is
 //! counted and changes nothing, for everyone alike.
 
+mod description;
 mod records;
 mod stream;
 mod view;
 
+pub use description::{StreamDescription, StreamList};
 pub use records::{ColumnSpec, ControlRecord, StreamSpec};
 pub use stream::{StreamDef, StreamError};
 pub use view::{ControlView, WriterInfo, WriterPhase};

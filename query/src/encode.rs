@@ -44,7 +44,8 @@ pub enum OutputFormat {
 }
 
 impl OutputFormat {
-    const ALL: [Self; 5] = [
+    /// All of them, the default first.
+    pub(crate) const ALL: [Self; 5] = [
         Self::NdJson,
         Self::Json,
         Self::Csv,

@@ -1,33 +1,38 @@
 //! The query service's HTTP interface.
+//!
+//! A new request has a handler with `#[utoipa::path]`, a route in [`router`] and a line in
+//! [`api`]; a test of the command line's crate fails if one of them is missing.
+
+pub(crate) mod docs;
+mod problem;
+mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use serde_json::{Value, json};
 use tokio::time::sleep;
-use tourbillon_core::control::{StreamDef, WriterPhase};
-use tourbillon_core::error::{ErrorKind, error_chain};
-use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::WriterId;
-use tourbillon_core::problem::{PROBLEM_JSON, Problem};
+use tourbillon_core::control::StreamDef;
+use tourbillon_core::error::error_chain;
 use tourbillon_core::time::format_time_ns;
 
 use crate::encode::{Encoder, OutputFormat};
 use crate::error::QueryError;
-use crate::params::{WindowParams, wrong};
+use crate::params::WindowParams;
 use crate::plan::Batches;
-use crate::rejects::RejectsParams;
 use crate::service::QueryService;
 use crate::{asof, bars, subscribe};
+use docs::{RowProblems, StreamName, WindowAnswer, WindowQuery};
+
+pub use docs::{api, catalog_api};
 
 /// Times that an answer is planned whose files are replaced before its first row is read.
 const MAX_PLANS: u32 = 5;
@@ -42,23 +47,35 @@ pub fn router(service: QueryService) -> Router {
         .route("/v1/streams/{stream}/bars", get(bars::answer))
         .route("/v1/asof", get(asof::answer))
         .route("/v1/streams/{stream}/subscribe", get(subscribe::answer))
-        .route("/v1/streams/{stream}/partitions", get(partitions))
-        .route("/v1/streams/{stream}/files", get(files))
-        .route("/v1/streams/{stream}/rejects", get(rejects))
-        .route("/v1/writers", get(writers))
-        .route("/v1/writers/{writer}/fence", post(fence))
+        .route("/v1/streams/{stream}/partitions", get(state::partitions))
+        .route("/v1/streams/{stream}/files", get(state::files))
+        .route("/v1/streams/{stream}/rejects", get(state::rejects))
+        .route("/v1/writers", get(state::writers))
+        .route("/v1/writers/{writer}/fence", post(state::fence))
         .with_state(service)
 }
 
 /// Routes that a gateway has too: mount them where there is none.
 pub fn catalog(service: QueryService) -> Router {
     Router::new()
-        .route("/v1/streams", get(streams))
-        .route("/v1/streams/{stream}", get(stream_of))
+        .route("/v1/streams", get(state::streams))
+        .route("/v1/streams/{stream}", get(state::stream_of))
         .with_state(service)
 }
 
-async fn window(
+/// Read a window
+///
+/// The rows of a range of stamps, in the one order of the stream, from files and live tails. With
+/// `snapshot` the same request gives the same bytes each time. An answer that cannot be finished
+/// breaks the connection: it never ends as if it were whole.
+#[utoipa::path(
+    get,
+    path = "/v1/streams/{stream}/window",
+    tag = "rows",
+    params(StreamName, WindowQuery),
+    responses(WindowAnswer, RowProblems)
+)]
+pub(crate) async fn window(
     State(service): State<QueryService>,
     Path(stream): Path<String>,
     Query(pairs): Query<Vec<(String, String)>>,
@@ -191,189 +208,4 @@ pub(crate) async fn send(
         value.and_then(|value| response.headers_mut().insert(name, value));
     }
     Ok(response)
-}
-
-async fn partitions(
-    State(service): State<QueryService>,
-    Path(stream): Path<String>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, QueryError> {
-    no_parameters(&pairs)?;
-    let def = service.find(&stream).await?;
-    let complete = service.complete_through(&def).ok();
-    let mut rows = Vec::new();
-    for partition in service.partitions(&def)? {
-        let summary = partition.summary();
-        let end = service.log.range(&partition.at).await?.end;
-        rows.push(json!({
-            "partition": partition.number.0,
-            "commit": summary.commits.checked_sub(1),
-            "segments": summary.segments,
-            "next_offset": summary.next_offset.0,
-            "log_end": end.0,
-            "lag": end.0.saturating_sub(summary.next_offset.0),
-            "watermark": format_time_ns(summary.watermark.0),
-            "unsealed_rows": summary.tail_rows,
-            "sealed_rows": summary.sealed_rows,
-            "accepted_rows": summary.counts.accepted,
-            "duplicate_rows": summary.counts.duplicate,
-            "rejected_rows": summary.counts.rejected,
-            "writers": summary.members.iter().map(|(writer, _)| writer.0).collect::<Vec<_>>(),
-            "caught_up": summary.caught_up,
-            "stopped": summary.stopped,
-        }));
-    }
-    Ok(Json(json!({
-        "stream": def.name.as_str(),
-        "complete_through": complete.map(|t| format_time_ns(t.0)),
-        "partitions": rows,
-    })))
-}
-
-/// The files that hold the stream's sealed rows, each row in one of them.
-async fn files(
-    State(service): State<QueryService>,
-    Path(stream): Path<String>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, QueryError> {
-    no_parameters(&pairs)?;
-    let def = service.find(&stream).await?;
-    let mut files = Vec::new();
-    for partition in service.partitions(&def)? {
-        let everything = Hlc(i64::MIN)..Hlc(i64::MAX);
-        for file in partition.view(&stream, &everything, None)?.segments {
-            files.push(json!({
-                "partition": partition.number.0,
-                "path": format!("{stream}/{}", file.name),
-                "rows": file.rows,
-                "bytes": file.bytes,
-                "first_hlc": file.first_key.hlc.0,
-                "last_hlc": file.last_key.hlc.0,
-                "file_hash": file.file_hash,
-                "rows_root": file.rows_root,
-            }));
-        }
-    }
-    Ok(Json(json!({ "store": service.lake.url(), "files": files })))
-}
-
-async fn rejects(
-    State(service): State<QueryService>,
-    Path(stream): Path<String>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, QueryError> {
-    let def = service.find(&stream).await?;
-    let params = RejectsParams::parse(&pairs)?;
-    Ok(Json(service.rejects(&def, &params).await?))
-}
-
-async fn fence(
-    State(service): State<QueryService>,
-    Path(writer): Path<u32>,
-) -> Result<Response, QueryError> {
-    let phase = service.fence(WriterId(writer)).await?;
-    let answer = json!({ "writer": writer, "state": phase_name(phase) });
-    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
-}
-
-fn phase_name(phase: WriterPhase) -> &'static str {
-    match phase {
-        WriterPhase::Joined => "joined",
-        WriterPhase::FenceIntended => "fence_intended",
-        WriterPhase::Fenced => "fenced",
-        WriterPhase::Left => "left",
-    }
-}
-
-fn no_parameters(pairs: &[(String, String)]) -> Result<(), QueryError> {
-    match pairs.first() {
-        Some((name, _)) => Err(wrong(name, "unknown parameter: there are none")),
-        None => Ok(()),
-    }
-}
-
-async fn writers(
-    State(service): State<QueryService>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, QueryError> {
-    no_parameters(&pairs)?;
-    let view = service.control_view();
-    let writer = |(id, info): (&WriterId, &tourbillon_core::control::WriterInfo)| {
-        // a writer tells its clock with its first ALIVE
-        let told = (info.last_hlc > Hlc::MIN).then_some(info.last_hlc.0);
-        json!({
-            "writer": id.0,
-            "gateway": info.gateway,
-            "state": phase_name(info.phase),
-            "last_hlc": told.map(format_time_ns),
-            "last_seen": format_time_ns(info.last_append_ns),
-            "drift_ms": told.map(|hlc| (hlc - info.last_append_ns) / 1_000_000),
-        })
-    };
-    let writers: Vec<_> = view.writers.iter().map(writer).collect();
-    Ok(Json(json!({ "writers": writers })))
-}
-
-async fn streams(
-    State(service): State<QueryService>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, QueryError> {
-    no_parameters(&pairs)?;
-    let view = service.control_view();
-    let streams: Vec<_> = view.streams.values().map(|def| def.describe()).collect();
-    Ok(Json(json!({ "streams": streams })))
-}
-
-async fn stream_of(
-    State(service): State<QueryService>,
-    Path(stream): Path<String>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, QueryError> {
-    no_parameters(&pairs)?;
-    Ok(Json(service.find(&stream).await?.describe()))
-}
-
-impl IntoResponse for QueryError {
-    fn into_response(self) -> Response {
-        let kind = self.kind();
-        if matches!(kind, ErrorKind::Internal | ErrorKind::Data) {
-            tracing::error!(error = error_chain(&self), "query failed");
-        }
-        let mut problem = Problem::new(self.http_status(), kind, error_chain(&self));
-        if let Self::Incomplete {
-            complete_through,
-            holders,
-            ..
-        } = &self
-        {
-            let holders = holders.iter().map(|holder| {
-                json!({
-                    "partition": holder.partition,
-                    "watermark": format_time_ns(holder.watermark),
-                    "writers": holder.writers,
-                })
-            });
-            problem.more.insert(
-                "complete_through".into(),
-                format_time_ns(*complete_through).into(),
-            );
-            problem
-                .more
-                .insert("held_back_by".into(), holders.collect());
-        }
-        if let Self::Gone { from } | Self::SnapshotGone { from } = &self {
-            let from = format_time_ns(*from);
-            problem.more.insert("kept_from".into(), from.into());
-        }
-        let text = serde_json::to_vec(&problem).unwrap_or_default();
-        let status = StatusCode::from_u16(problem.status);
-        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], text).into_response();
-        if let Some(seconds) = problem.retry_after_s() {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
-    }
 }

@@ -56,8 +56,7 @@ impl QueryService {
         ];
         let summary = partition.summary();
         if summary.watermark > Hlc::MIN {
-            gauge!("tourbillon_query_watermark_seconds", &labels)
-                .set(seconds(summary.watermark.0));
+            gauge!("tourbillon_query_watermark_seconds", &labels).set(seconds(summary.watermark.0));
         }
         let end = self.log.range(&partition.at).await.map(|range| range.end.0);
         if let Ok(end) = end {

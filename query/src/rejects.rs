@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::frame::{FrameHeader, FrameKind};
 use tourbillon_core::ids::Offset;
@@ -52,25 +52,89 @@ impl Rejected {
         }
     }
 
-    fn describe(&self, partition: u32) -> Value {
-        let mut told = json!({
-            "partition": partition,
-            "offset": self.offset.0,
-            "append_time": format_time_ns(self.append_time_ns),
-            "reason": self.reason.as_str(),
-            "bytes": self.bytes,
-        });
-        if let Some(header) = &self.header {
-            told["kind"] = kind(header.kind).into();
-            told["writer"] = header.writer.0.into();
-            told["pseq"] = header.pseq.into();
-            told["rows"] = header.rows.into();
-            told["first_hlc"] = header.hlc_first.0.into();
-            told["last_hlc"] = header.hlc_last.0.into();
-            let names = header.sources.iter().map(|source| &*source.source);
-            told["sources"] = names.filter(|name| !name.is_empty()).collect();
+    fn describe(&self, partition: u32) -> RejectedShown {
+        RejectedShown {
+            partition,
+            offset: self.offset.0,
+            append_time: format_time_ns(self.append_time_ns),
+            reason: self.reason.as_str(),
+            bytes: self.bytes,
+            header: self.header.as_ref().map(HeaderShown::of),
         }
-        told
+    }
+}
+
+/// Refused frames, by partition and offset.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Rejects)]
+pub(crate) struct RejectList {
+    rejects: Vec<RejectedShown>,
+    /// Whether there are more than `limit`.
+    more: bool,
+}
+
+/// A refused frame.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Reject)]
+struct RejectedShown {
+    partition: u32,
+    /// Where it lies in the log.
+    offset: u64,
+    #[schema(format = DateTime)]
+    append_time: String,
+    /// Why it was refused.
+    #[schema(example = "frame_missing")]
+    reason: &'static str,
+    bytes: usize,
+    #[serde(flatten)]
+    #[schema(value_type = HeaderMembers)]
+    header: Option<HeaderShown>,
+}
+
+/// What a refused frame says of itself, if that can be read.
+#[derive(Debug, Serialize)]
+struct HeaderShown {
+    kind: &'static str,
+    writer: u32,
+    pseq: u64,
+    rows: u32,
+    first_hlc: i64,
+    last_hlc: i64,
+    sources: Vec<String>,
+}
+
+/// The same with members that may be absent, for the OpenAPI document.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+struct HeaderMembers {
+    /// `open`, `data`, `beat`, `close` or `fence`.
+    kind: Option<String>,
+    /// Id of its writer.
+    writer: Option<u32>,
+    /// The writer's number for it.
+    pseq: Option<u64>,
+    rows: Option<u32>,
+    first_hlc: Option<i64>,
+    last_hlc: Option<i64>,
+    /// Names of the clients' sources.
+    sources: Option<Vec<String>>,
+}
+
+impl HeaderShown {
+    fn of(header: &FrameHeader) -> Self {
+        let names = header.sources.iter().map(|source| &*source.source);
+        Self {
+            kind: kind(header.kind),
+            writer: header.writer.0,
+            pseq: header.pseq,
+            rows: header.rows,
+            first_hlc: header.hlc_first.0,
+            last_hlc: header.hlc_last.0,
+            sources: names
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        }
     }
 }
 
@@ -138,6 +202,24 @@ impl Rejects {
     }
 }
 
+/// The parameters, for the OpenAPI document.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a schema; `RejectsParams` reads them")]
+pub(crate) struct RejectsQuery {
+    /// Only this partition.
+    partition: Option<u32>,
+    /// Only frames that were refused for this.
+    #[param(example = "frame_missing")]
+    reason: Option<String>,
+    /// Only frames from this offset on.
+    #[param(default = 0)]
+    from_offset: Option<u64>,
+    /// Most frames.
+    #[param(minimum = 1, maximum = 10_000, default = 100)]
+    limit: Option<u32>,
+}
+
 /// What of the refused frames is wanted.
 #[derive(Debug, Default)]
 pub(crate) struct RejectsParams {
@@ -154,7 +236,10 @@ impl RejectsParams {
             limit: LIMIT.0,
             ..Self::default()
         };
-        for (name, value) in pairs {
+        for (at, (name, value)) in pairs.iter().enumerate() {
+            if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
+                return Err(wrong(name, "is given twice"));
+            }
             let number = || wrong(name, "use a whole number");
             match name.as_str() {
                 "partition" => params.partition = Some(value.parse().map_err(|_| number())?),
@@ -184,7 +269,7 @@ impl QueryService {
         &self,
         def: &StreamDef,
         params: &RejectsParams,
-    ) -> Result<Value, QueryError> {
+    ) -> Result<RejectList, QueryError> {
         let mut found = Vec::new();
         let wanted = |p: &u32| params.partition.is_none_or(|wanted| wanted == *p);
         let mut partitions = self.partitions(def)?;
@@ -200,7 +285,10 @@ impl QueryService {
         }
         let more = found.len() > params.limit;
         found.truncate(params.limit);
-        Ok(json!({ "rejects": found, "more": more }))
+        Ok(RejectList {
+            rejects: found,
+            more,
+        })
     }
 
     async fn rejected_frames(

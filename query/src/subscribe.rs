@@ -31,7 +31,7 @@ use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::PartitionId;
 use tourbillon_log::watch;
 
-pub(crate) use answer::answer;
+pub(crate) use answer::{__path_answer, answer};
 pub(crate) use hub::Hubs;
 pub use params::{Begin, SubscribeParams};
 pub use place::{Gained, Place};

@@ -3,6 +3,7 @@
 mod asof;
 mod bars;
 mod compaction;
+mod documented;
 mod event;
 mod expected;
 mod formats;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::FileArgs;
+use crate::server::Origin;
 
 /// Where to listen.
 #[derive(Clone, Debug, Args)]
@@ -14,6 +15,15 @@ pub(crate) struct ListenArgs {
     /// Address of the HTTP interface; port 0 takes a free one.
     #[arg(long, env = "TOURBILLON_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
+    /// Let web pages of this origin use the interface, as https://example.org, or `*` for all
+    /// pages; may be repeated. By default none may.
+    #[arg(
+        long = "cors-origin",
+        env = "TOURBILLON_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub(crate) cors_origins: Vec<Origin>,
 }
 
 /// Kafka and the object store.

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use tourbillon_ingest::Gateway;
 use tourbillon_query::QueryService;
 
 use crate::args::{GatewayArgs, IngestArgs, QueryArgs, ShardWorkerArgs, StandaloneArgs};
 use crate::backbone::Backbone;
 use crate::out::Outcome;
-use crate::server::{Health, Server, bind, signalled};
+use crate::server::{Health, Server, Site, bind, signalled};
 use crate::telemetry;
 
 /// Everything in one process, on the embedded log.
@@ -36,8 +35,9 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
             ready: Arc::new(move || gateway.is_ready() && service.is_ready()),
         }
     };
-    let routes = all_routes(&gateway, &service);
-    let server = Server::start(listener, routes, health, metrics)?;
+    let site = Site::new(&args.http.cors_origins);
+    let site = with_queries(with_gateway(site, &gateway), &service);
+    let server = Server::start(listener, site, health, metrics)?;
     tracing::info!(address = %server.address, data = %args.data.display(), "standalone listens");
     signalled().await?;
     tracing::info!("stopping: draining the gateway");
@@ -49,10 +49,22 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-/// Routes of a process that takes rows and answers windows.
-pub(crate) fn all_routes(gateway: &Gateway, service: &QueryService) -> Router {
-    tourbillon_ingest::http::router(gateway.clone())
-        .merge(tourbillon_query::http::router(service.clone()))
+/// Adds what a gateway serves.
+pub(crate) fn with_gateway(site: Site, gateway: &Gateway) -> Site {
+    let routes = tourbillon_ingest::http::router(gateway.clone());
+    site.with(routes, tourbillon_ingest::http::api())
+}
+
+/// Adds what a query node serves, where there is a gateway.
+pub(crate) fn with_queries(site: Site, service: &QueryService) -> Site {
+    let routes = tourbillon_query::http::router(service.clone());
+    site.with(routes, tourbillon_query::http::api())
+}
+
+/// Adds what a query node serves besides, where there is no gateway.
+pub(crate) fn with_catalog(site: Site, service: &QueryService) -> Site {
+    let routes = tourbillon_query::http::catalog(service.clone());
+    site.with(routes, tourbillon_query::http::catalog_api())
 }
 
 /// A gateway.
@@ -69,8 +81,8 @@ pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
         live: Arc::new(|| true),
         ready: Arc::new(move || ready.is_ready()),
     };
-    let routes = tourbillon_ingest::http::router(gateway.clone());
-    let server = Server::start(listener, routes, health, metrics)?;
+    let site = with_gateway(Site::new(&args.http.cors_origins), &gateway);
+    let server = Server::start(listener, site, health, metrics)?;
     tracing::info!(address = %server.address, "gateway listens");
     signalled().await?;
     tracing::info!("stopping: draining the gateway");
@@ -94,7 +106,8 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
             ready: Arc::new(move || ready.is_healthy()),
         }
     };
-    let server = Server::start(listener, Router::new(), health, metrics)?;
+    let site = Site::new(&args.http.cors_origins);
+    let server = Server::start(listener, site, health, metrics)?;
     let (share, shares) = args.share;
     tracing::info!(address = %server.address, share, shares, "shard worker listens");
     signalled().await?;
@@ -116,9 +129,9 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
         live: Arc::new(|| true),
         ready: Arc::new(move || ready.is_ready()),
     };
-    let routes = tourbillon_query::http::router(service.clone())
-        .merge(tourbillon_query::http::catalog(service.clone()));
-    let server = Server::start(listener, routes, health, metrics)?;
+    let site = Site::new(&args.http.cors_origins);
+    let site = with_catalog(with_queries(site, &service), &service);
+    let server = Server::start(listener, site, health, metrics)?;
     tracing::info!(address = %server.address, "query node listens");
     signalled().await?;
     // they would hold the server until it cuts them off, without their cursors

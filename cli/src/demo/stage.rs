@@ -17,8 +17,8 @@ use tourbillon_shard_worker::Worker;
 
 use crate::backbone::Backbone;
 use crate::client::Client;
-use crate::commands::serve::all_routes;
-use crate::server::{Health, Server, bind};
+use crate::commands::serve::{with_gateway, with_queries};
+use crate::server::{Health, Server, Site, bind};
 
 /// The stream that is fed.
 pub(super) const STREAM: &str = "trades";
@@ -72,10 +72,10 @@ impl Stage {
                 }),
             }
         };
-        let routes = all_routes(&gateways[0], &service);
-        let first = Server::start(first, routes, health.clone(), metrics.clone())?;
-        let routes = tourbillon_ingest::http::router(gateways[1].clone());
-        let second = Server::start(second, routes, health, metrics)?;
+        let site = with_queries(with_gateway(Site::new(&[]), &gateways[0]), &service);
+        let first = Server::start(first, site, health.clone(), metrics.clone())?;
+        let site = with_gateway(Site::new(&[]), &gateways[1]);
+        let second = Server::start(second, site, health, metrics)?;
         Ok(Self {
             backbone,
             gateways,

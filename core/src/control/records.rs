@@ -7,13 +7,19 @@ use crate::hlc::Hlc;
 use crate::ids::WriterId;
 
 /// A column on the wire.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Column)]
 #[serde(deny_unknown_fields)]
 pub struct ColumnSpec {
     /// Its name.
+    #[schema(min_length = 1, max_length = 128, example = "price")]
     pub name: String,
     /// Its type, like `decimal(18,9)`.
     #[serde(rename = "type")]
+    #[schema(
+        pattern = r"^(string|timestamp|int64|uint64|float64|bool|decimal\([0-9]{1,2},[0-9]{1,2}\))$",
+        example = "decimal(18,9)"
+    )]
     pub ty: String,
     /// Whether rows may lack it.
     #[serde(default)]

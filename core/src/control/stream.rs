@@ -10,7 +10,6 @@ use crate::ids::{NameError, StreamName};
 use crate::machine::MachineRules;
 use crate::replica::Codecs;
 use crate::schema::{Column, ColumnType, SchemaError, StreamSchema, TypeError};
-use crate::time::format_duration_ns;
 
 /// Why a stream was refused.
 #[derive(Debug, Error)]
@@ -193,28 +192,6 @@ impl StreamDef {
             retention_ns: self.retention_ns,
             max_drift_ns: self.rules.max_drift_ns,
         }
-    }
-}
-
-impl StreamDef {
-    /// The stream as the HTTP interface shows it.
-    pub fn describe(&self) -> serde_json::Value {
-        let spec = self.spec();
-        let or_off = |ns: i64| match ns {
-            0 => "off".to_owned(),
-            ns => format_duration_ns(ns),
-        };
-        serde_json::json!({
-            "name": spec.name,
-            "columns": spec.columns,
-            "key": spec.key,
-            "event_time": spec.event_time,
-            "partitions": spec.partitions,
-            "window": format_duration_ns(spec.window_ns),
-            "compaction": or_off(spec.compaction_ns),
-            "retention": or_off(spec.retention_ns),
-            "version": spec.version,
-        })
     }
 }
 

@@ -13,6 +13,7 @@ use tourbillon_core::ids::{MAX_NAME_BYTES, Offset, PartitionId};
 use tourbillon_core::problem::ProblemRow;
 
 use super::body::Upload;
+use super::docs::{ContentEncoding, EventProblems, SourceHeaders, StampHeader, StreamPath};
 use super::problem::{Problem, rows};
 use super::streams::find;
 use super::{header, query};
@@ -25,43 +26,85 @@ const SOURCE: &str = "tourbillon-source";
 const SEQUENCE: &str = "tourbillon-sequence";
 const HLC: HeaderName = HeaderName::from_static("tourbillon-hlc");
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
+    /// `refuse`: one bad row refuses the request; `skip`: store the good rows and list the bad.
     #[serde(default)]
+    #[param(inline)]
     on_error: OnErrorParameter,
+    /// When to acknowledge: once the log holds the rows durably.
     #[serde(default)]
+    #[param(inline)]
     ack: AckParameter,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(default = "refuse")]
 enum OnErrorParameter {
     #[default]
     Refuse,
     Skip,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(default = "log")]
 enum AckParameter {
     #[default]
     Log,
 }
 
-#[derive(Debug, Serialize)]
+/// What became of the events.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Receipt)]
 struct Answer {
+    /// Rows stored, now or by an earlier request with this source and sequence.
     accepted: u64,
+    /// Stamp of the first row.
+    #[schema(value_type = Option<i64>)]
     first_hlc: Option<Hlc>,
+    /// Stamp of the last row.
+    #[schema(value_type = Option<i64>)]
     last_hlc: Option<Hlc>,
+    /// Offset of the last frame in each partition, for `at_least` of a window.
+    #[schema(value_type = BTreeMap<String, u64>, example = json!({"0": 17, "3": 5}))]
     positions: BTreeMap<PartitionId, Offset>,
+    /// Rows refused, with `on_error=skip`.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<u64>,
+    /// The first hundred of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<Vec<ProblemRow>>,
 }
 
-/// Takes events in the format that Content-Type names.
+/// Send events
+///
+/// In the format that `Content-Type` names. With `Tourbillon-Source` and `Tourbillon-Sequence` a
+/// repeat, to any gateway, stores nothing twice.
+#[utoipa::path(
+    post,
+    path = "/v1/streams/{stream}/events",
+    tag = "ingest",
+    params(StreamPath, Parameters, SourceHeaders, StampHeader, ContentEncoding),
+    request_body(content(
+        (String = "application/x-ndjson", example = "{\"venue\":\"XNAS\",\"symbol\":\"AAPL\",\"ts_event\":\"2026-01-31T14:30:00Z\",\"price\":\"187.15\",\"size\":\"100\"}\n"),
+        (Vec<Object> = "application/json", example = json!([{"venue": "XNAS", "symbol": "AAPL", "ts_event": "2026-01-31T14:30:00Z", "price": "187.15", "size": "100"}])),
+        (String = "text/csv", example = "venue,symbol,ts_event,price,size\nXNAS,AAPL,2026-01-31T14:30:00Z,187.15,100\n"),
+        (Vec<u8> = "application/vnd.apache.arrow.stream"),
+    )),
+    responses(
+        (
+            status = 200,
+            description = "The rows are stored.",
+            body = Answer,
+            headers(("Tourbillon-HLC" = i64, description = "The last stamp, to be sent along with what depends on these rows."))
+        ),
+        EventProblems,
+    )
+)]
 pub(super) async fn post(
     State(gateway): State<Gateway>,
     Path(stream): Path<String>,

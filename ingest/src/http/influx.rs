@@ -6,10 +6,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tourbillon_core::control::{ColumnSpec, ControlView};
 use tourbillon_core::ids::StreamName;
@@ -17,6 +16,7 @@ use tourbillon_core::schema::{Column, StreamSchema};
 use tourbillon_log::control::StreamRequest;
 
 use super::body::Upload;
+use super::docs::{BodyProblems, ContentEncoding, SourceHeaders};
 use super::events::source;
 use super::problem::Problem;
 use super::query;
@@ -29,12 +29,30 @@ use crate::submission::Submission;
 /// Rounds of "parse, create what is missing" before a request that keeps needing more fails.
 const MAX_ROUNDS: usize = 4;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Parameters {
+    /// Unit of the timestamps: `ns`, `us`, `ms`, `s`, `m`, `h` or `auto`, or as the clients of
+    /// InfluxDB spell them. By default `ns`, with `/api/v3/write_lp` `auto`.
+    #[param(
+        pattern = "^(n|ns|nanosecond|u|us|µ|microsecond|ms|millisecond|s|second|m|h|auto)$",
+        example = "ns"
+    )]
     precision: Option<String>,
 }
 
-/// `POST /write` and `POST /api/v2/write`.
+/// Write line protocol, as clients of InfluxDB 1 and QuestDB do
+///
+/// Measurement = stream, tags = key columns, fields = columns, timestamp = event time. Unknown
+/// streams and columns are made, unless the service was told not to. Other parameters are ignored.
+#[utoipa::path(
+    post,
+    path = "/write",
+    tag = "line protocol",
+    params(Parameters, SourceHeaders, ContentEncoding),
+    request_body(content = String, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
+    responses((status = 204, description = "The rows are stored."), BodyProblems)
+)]
 pub(super) async fn write(
     State(gateway): State<Gateway>,
     request: Request,
@@ -42,7 +60,33 @@ pub(super) async fn write(
     take(gateway, request, Precision::Ns).await
 }
 
-/// `POST /api/v3/write_lp`: timestamps of any unit unless told.
+/// Write line protocol, as clients of InfluxDB 2 do
+#[utoipa::path(
+    post,
+    path = "/api/v2/write",
+    tag = "line protocol",
+    params(Parameters, SourceHeaders, ContentEncoding),
+    request_body(content = String, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
+    responses((status = 204, description = "The rows are stored."), BodyProblems)
+)]
+pub(super) async fn write_v2(
+    State(gateway): State<Gateway>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    take(gateway, request, Precision::Ns).await
+}
+
+/// Write line protocol, as clients of InfluxDB 3 do
+///
+/// Timestamps are of any unit unless told.
+#[utoipa::path(
+    post,
+    path = "/api/v3/write_lp",
+    tag = "line protocol",
+    params(Parameters, SourceHeaders, ContentEncoding),
+    request_body(content = String, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
+    responses((status = 204, description = "The rows are stored."), BodyProblems)
+)]
 pub(super) async fn write_v3(
     State(gateway): State<Gateway>,
     request: Request,
@@ -203,25 +247,54 @@ async fn create(gateway: &Gateway, proposals: Vec<Proposal>) -> Result<(), Inges
     Ok(())
 }
 
-/// `GET /settings`: text line protocol only, so that QuestDB's clients send no binary values.
+/// Tell clients of QuestDB what is spoken
+///
+/// Text line protocol only, so that they send no binary values.
+#[utoipa::path(
+    get,
+    path = "/settings",
+    tag = "line protocol",
+    responses((status = 200, description = "Settings.", body = Object))
+)]
 pub(super) async fn settings() -> Json<Value> {
     Json(json!({ "config": { "line.proto.support.versions": [1] } }))
 }
 
-/// `GET /ping`.
+/// Tell clients of InfluxDB that somebody is here
+#[utoipa::path(
+    get,
+    path = "/ping",
+    tag = "line protocol",
+    responses((status = 204, description = "Somebody is."))
+)]
 pub(super) async fn ping() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// `GET /health`, in InfluxDB's form.
-pub(super) async fn health(State(gateway): State<Gateway>) -> Response {
+/// Whether rows are taken, in InfluxDB's form.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InfluxHealth)]
+pub(super) struct Health {
+    name: &'static str,
+    /// `pass` or `fail`.
+    status: &'static str,
+}
+
+/// Tell clients of InfluxDB whether rows are taken
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "line protocol",
+    responses(
+        (status = 200, description = "They are.", body = Health),
+        (status = 503, description = "They are not.", body = Health),
+    )
+)]
+pub(super) async fn health(State(gateway): State<Gateway>) -> (StatusCode, Json<Health>) {
     let (code, status) = match gateway.is_ready() {
         true => (StatusCode::OK, "pass"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "fail"),
     };
-    (
-        code,
-        Json(json!({ "name": "tourbillon", "status": status })),
-    )
-        .into_response()
+    let name = "tourbillon";
+    (code, Json(Health { name, status }))
 }

@@ -2,8 +2,12 @@
 //!
 //! Errors are problem documents (RFC 9457). Unknown query parameters are errors, except for the
 //! line protocol endpoints, whose clients send many.
+//!
+//! A new request has a handler with `#[utoipa::path]`, a route in [`router`] and a line in
+//! [`api`]; a test of the command line's crate fails if one of them is missing.
 
 mod body;
+mod docs;
 mod events;
 mod influx;
 mod problem;
@@ -18,6 +22,8 @@ use serde::de::DeserializeOwned;
 use crate::error::IngestError;
 use crate::gateway::Gateway;
 
+pub use docs::api;
+
 /// Routes of ingest and of stream definitions.
 pub fn router(gateway: Gateway) -> Router {
     Router::new()
@@ -25,7 +31,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/v1/streams/{stream}", get(streams::show).put(streams::put))
         .route("/v1/streams/{stream}/events", post(events::post))
         .route("/write", post(influx::write))
-        .route("/api/v2/write", post(influx::write))
+        .route("/api/v2/write", post(influx::write_v2))
         .route("/api/v3/write_lp", post(influx::write_v3))
         .route("/settings", get(influx::settings))
         .route("/ping", get(influx::ping))

@@ -5,29 +5,43 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use serde::Deserialize;
-use serde_json::{Value, json};
-use tourbillon_core::control::{ColumnSpec, StreamDef};
+use tourbillon_core::control::{ColumnSpec, StreamDef, StreamDescription, StreamList};
 use tourbillon_core::ids::StreamName;
+use tourbillon_core::problem::StreamProblems;
 use tourbillon_core::time::parse_duration_ns;
 use tourbillon_log::control::StreamRequest;
 
 use super::body::Upload;
+use super::docs::{BodyProblems, ContentEncoding, StreamPath};
 use super::problem::Problem;
 use super::query;
 use crate::error::IngestError;
 use crate::gateway::Gateway;
 
 /// What a client wants of a stream; what it leaves out stays or takes the default.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+#[schema(as = StreamDefinition)]
+pub(super) struct Wanted {
+    /// All columns, or those to be added.
     #[serde(default)]
     columns: Vec<ColumnSpec>,
+    /// Names of the columns that say to which partition a row goes. Fixed once the stream exists.
+    #[schema(example = json!(["venue", "symbol"]))]
     key: Option<Vec<String>>,
+    /// Name of the timestamp column that holds the event time. Fixed once the stream exists.
     event_time: Option<String>,
+    /// Number of partitions; it may only grow.
+    #[schema(minimum = 1, maximum = 1024)]
     partitions: Option<u32>,
+    /// How long a segment's rows span at most, 100ms to 1d. Fixed once the stream exists.
+    #[schema(pattern = "^[0-9]+(ns|us|ms|s|m|h|d)$", example = "10s")]
     window: Option<String>,
+    /// The span whose segments become one file, 1s to 1d, or `off`. Fixed once the stream exists.
+    #[schema(pattern = "^(off|[0-9]+(ns|us|ms|s|m|h|d))$", example = "1h")]
     compaction: Option<String>,
+    /// Age at which rows go, at least the span of compaction, or `off`.
+    #[schema(pattern = "^(off|[0-9]+(ns|us|ms|s|m|h|d))$", example = "off")]
     retention: Option<String>,
 }
 
@@ -56,37 +70,60 @@ pub(super) async fn find(gateway: &Gateway, name: &str) -> Result<Arc<StreamDef>
         .ok_or_else(unknown)
 }
 
-/// `GET /v1/streams`.
+/// List streams
+#[utoipa::path(
+    get,
+    path = "/v1/streams",
+    tag = "streams",
+    responses((status = 200, description = "All streams.", body = StreamList), StreamProblems)
+)]
 pub(super) async fn list(
     State(gateway): State<Gateway>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<StreamList>, Problem> {
     let NoParameters {} = query(request.uri())?;
     let view = gateway.control().view();
-    let streams = view
-        .streams
-        .values()
-        .map(|def| def.describe())
-        .collect::<Vec<_>>();
-    Ok(Json(json!({ "streams": streams })))
+    let streams = view.streams.values().map(|def| def.describe()).collect();
+    Ok(Json(StreamList { streams }))
 }
 
-/// `GET /v1/streams/{stream}`.
+/// Show a stream
+#[utoipa::path(
+    get,
+    path = "/v1/streams/{stream}",
+    tag = "streams",
+    params(StreamPath),
+    responses((status = 200, description = "The stream.", body = StreamDescription), StreamProblems)
+)]
 pub(super) async fn show(
     State(gateway): State<Gateway>,
     Path(stream): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<StreamDescription>, Problem> {
     let NoParameters {} = query(request.uri())?;
     Ok(Json(find(&gateway, &stream).await?.describe()))
 }
 
-/// `PUT /v1/streams/{stream}`: makes a stream, or adds columns and partitions to one.
+/// Make a stream
+///
+/// Or add nullable columns and partitions to one, or change its retention. What is left out stays,
+/// or takes the default.
+#[utoipa::path(
+    put,
+    path = "/v1/streams/{stream}",
+    tag = "streams",
+    params(StreamPath, ContentEncoding),
+    request_body = Wanted,
+    responses(
+        (status = 200, description = "The stream as it is now.", body = StreamDescription),
+        BodyProblems,
+    )
+)]
 pub(super) async fn put(
     State(gateway): State<Gateway>,
     Path(stream): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<StreamDescription>, Problem> {
     let (head, body) = request.into_parts();
     let NoParameters {} = query(&head.uri)?;
     let (document, _held) = Upload::read(&gateway, &head.headers, body)

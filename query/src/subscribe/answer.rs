@@ -31,6 +31,7 @@ use super::stretch::Look;
 use super::{Event, Feed, STALL};
 use crate::encode::{Encoder, OutputFormat};
 use crate::error::QueryError;
+use crate::http::docs::{LastEventId, RowProblems, StreamName, SubscribeAnswer, SubscribeQuery};
 use crate::params::wrong;
 use crate::service::QueryService;
 use crate::token::Token;
@@ -43,6 +44,18 @@ const COPIED_BYTES: usize = 4096;
 /// How long to wait until T is known, when a subscription begins with it.
 const WAIT: Duration = Duration::from_secs(2);
 
+/// Subscribe to a stream
+///
+/// History and then live, without a gap and without a repeat, as server-sent events, as a
+/// WebSocket if one is asked for, or as an Arrow stream. Events are `rows`, `watermark` (at least
+/// once a second) and `end`; the `id` of each is a cursor from which another subscription goes on.
+#[utoipa::path(
+    get,
+    path = "/v1/streams/{stream}/subscribe",
+    tag = "rows",
+    params(StreamName, SubscribeQuery, LastEventId),
+    responses(SubscribeAnswer, RowProblems)
+)]
 pub(crate) async fn answer(
     State(service): State<QueryService>,
     Path(stream): Path<String>,

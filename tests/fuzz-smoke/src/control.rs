@@ -22,7 +22,7 @@ pub fn run(data: &[u8]) {
 fn check(def: &StreamDef) {
     let spec = def.spec();
     assert!(def.evolve(&spec).is_err(), "a version follows itself");
-    assert_eq!(def.describe()["name"], spec.name.as_str());
+    assert_eq!(def.describe().name, spec.name);
     let version = 1;
     let fresh = StreamSpec { version, ..spec };
     let again = StreamDef::create(&fresh).expect("a stream that exists");
