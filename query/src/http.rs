@@ -22,6 +22,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::sleep;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::error::error_chain;
+use tourbillon_core::hlc::Hlc;
 use tourbillon_core::time::format_time_ns;
 
 use crate::encode::{Encoder, OutputFormat};
