@@ -30,9 +30,16 @@ if [ -f "$csv" ]; then
     "$tourbillon" load "$csv" --stream trades --url "$url" --map ts_event=event_ms:ms,ts_recv=recv_ts_ns:ns
     "$python" "$here/check_window.py" --url "$url" --stream trades --csv "$csv" --expect 78638
     "$python" "$here/check_files.py" --url "$url" --stream trades --store "$folder/data/lake"
+    "$python" "$here/check_formats.py" --url "$url" --stream trades
 else
     echo "skipped: the sample capture is not beside the project"
 fi
+"$python" "$here/check_subscribe.py" --url "$url"
+curl -sS "$url/openapi.json" -o "$folder/openapi.json"
+"$python" -m openapi_spec_validator "$folder/openapi.json"
+# last, because it fences writers and leaves streams behind; `verify` must bear that too
+(cd "$here" && PYTHONPATH=. timeout 240 "$(dirname "$python")/schemathesis" --config-file schemathesis.toml \
+    run "$url/openapi.json" --checks all)
 kill -TERM $service
 wait $service
 trap - EXIT
