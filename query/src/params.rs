@@ -14,6 +14,9 @@ const MAX_WAIT_NS: i64 = 60_000_000_000;
 /// Wait if the client names none, ns.
 const DEFAULT_WAIT_NS: i64 = 2_000_000_000;
 
+/// Rows that a client may limit an answer to; more than anybody has.
+const LIMITS: std::ops::RangeInclusive<usize> = 1..=isize::MAX.unsigned_abs();
+
 /// What to do about rows that may still change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
@@ -200,7 +203,7 @@ impl WindowParams {
             }
             "order" => self.descending = choice(name, value, ["asc", "desc"])?,
             "limit" => {
-                let limit = value.parse().ok().filter(|limit: &usize| *limit > 0);
+                let limit = value.parse().ok().filter(|limit| LIMITS.contains(limit));
                 self.limit = Some(limit.ok_or_else(|| wrong(name, "use a whole number from 1"))?);
             }
             "consistency" => {

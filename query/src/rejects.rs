@@ -23,6 +23,9 @@ const MAX_RECENT: usize = 10_000;
 /// Frames of an answer if the client does not say, and at most.
 const LIMIT: (usize, usize) = (100, 10_000);
 
+/// No log has offsets above this.
+const MAX_OFFSET: u64 = i64::MAX.unsigned_abs();
+
 /// Where a partition's refused frames are.
 #[derive(Debug, Default)]
 pub(crate) struct Rejects {
@@ -243,7 +246,10 @@ impl RejectsParams {
             let number = || wrong(name, "use a whole number");
             match name.as_str() {
                 "partition" => params.partition = Some(value.parse().map_err(|_| number())?),
-                "from_offset" => params.from = Offset(value.parse().map_err(|_| number())?),
+                "from_offset" => {
+                    let from = value.parse().ok().filter(|offset| *offset <= MAX_OFFSET);
+                    params.from = Offset(from.ok_or_else(number)?);
+                }
                 "limit" => {
                     let limit = value.parse().ok().filter(|n| (1..=LIMIT.1).contains(n));
                     params.limit = limit.ok_or_else(|| wrong(name, "use 1 to 10000"))?;
@@ -270,6 +276,11 @@ impl QueryService {
         def: &StreamDef,
         params: &RejectsParams,
     ) -> Result<RejectList, QueryError> {
+        let last = def.partitions.saturating_sub(1);
+        if params.partition.is_some_and(|wanted| wanted > last) {
+            let reason = format!("the stream's partitions are 0 to {last}");
+            return Err(wrong("partition", &reason));
+        }
         let mut found = Vec::new();
         let wanted = |p: &u32| params.partition.is_none_or(|wanted| wanted == *p);
         let mut partitions = self.partitions(def)?;

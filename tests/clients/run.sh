@@ -35,9 +35,16 @@ if [ -f "$csv" ]; then
     "$python" "$here/check_bars.py" --url "$url" --stream trades
     "$python" "$here/check_asof.py" --url "$url" --left trades --right quotes
     "$python" "$here/check_files.py" --url "$url" --stream trades --store "$folder/data/lake"
+    "$python" "$here/check_formats.py" --url "$url" --stream trades
 else
     echo "skipped: the sample capture is not beside the project"
 fi
+"$python" "$here/check_subscribe.py" --url "$url"
+curl -sS "$url/openapi.json" -o "$folder/openapi.json"
+"$python" -m openapi_spec_validator "$folder/openapi.json"
+# last, because it fences writers and leaves streams behind; `verify` must bear that too
+(cd "$here" && PYTHONPATH=. timeout 240 "$(dirname "$python")/schemathesis" --config-file schemathesis.toml \
+    run "$url/openapi.json" --checks all)
 kill -TERM $service
 wait $service
 trap - EXIT

@@ -19,7 +19,7 @@ const ABOUT: &str = "\
 Market ticks in one total order, completely, and the same way every time.
 
 Times are RFC 3339 (to the nanosecond) or integer nanoseconds since the epoch; durations are like \
-`250ms`, `10s`, `1h`; decimals are text. Unknown and repeated parameters are errors. Errors are \
+`250ms`, `10s`, `1h`; decimals go in as text or numbers, and come out with all their digits. Unknown and repeated parameters are errors. Errors are \
 `application/problem+json` (RFC 9457). Every answer has an `X-Request-Id`: the request's own if it \
 has 1 to 128 visible ASCII characters, or one that is made. Answers are compressed as \
 `Accept-Encoding` allows (gzip, zstd).";

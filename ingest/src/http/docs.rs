@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tourbillon_core::problem::{Problem, problem_responses};
-use utoipa::openapi::{OpenApi, RefOr, Response};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi, RefOr, Response, Schema};
 
 use super::{events, influx, streams};
 
@@ -65,9 +66,25 @@ pub(super) struct SourceHeaders {
     )]
     source: String,
     /// The client's number for this request. At most 1024 of a source may be in flight.
-    #[param(rename = "Tourbillon-Sequence", required = false)]
-    sequence: u64,
+    #[param(rename = "Tourbillon-Sequence", required = false, inline)]
+    sequence: Sequence,
 }
+
+/// Any `u64`, which no format of OpenAPI says.
+#[derive(Debug)]
+struct Sequence;
+
+impl utoipa::PartialSchema for Sequence {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0_usize))
+            .maximum(Some(usize::MAX))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Sequence {}
 
 /// What the client has seen.
 #[derive(utoipa::IntoParams)]
@@ -78,6 +95,12 @@ pub(super) struct StampHeader {
     #[param(rename = "Tourbillon-HLC", required = false)]
     hlc: i64,
 }
+
+/// Bytes.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "a schema")]
+pub(super) struct Binary(String);
 
 /// How a body is compressed.
 #[derive(utoipa::ToSchema)]

@@ -13,7 +13,7 @@ use tourbillon_core::ids::{MAX_NAME_BYTES, Offset, PartitionId};
 use tourbillon_core::problem::ProblemRow;
 
 use super::body::Upload;
-use super::docs::{ContentEncoding, EventProblems, SourceHeaders, StampHeader, StreamPath};
+use super::docs::{Binary, ContentEncoding, EventProblems, SourceHeaders, StampHeader, StreamPath};
 use super::problem::{Problem, rows};
 use super::streams::find;
 use super::{header, query};
@@ -93,7 +93,7 @@ struct Answer {
         (String = "application/x-ndjson", example = "{\"venue\":\"XNAS\",\"symbol\":\"AAPL\",\"ts_event\":\"2026-01-31T14:30:00Z\",\"price\":\"187.15\",\"size\":\"100\"}\n"),
         (Vec<Object> = "application/json", example = json!([{"venue": "XNAS", "symbol": "AAPL", "ts_event": "2026-01-31T14:30:00Z", "price": "187.15", "size": "100"}])),
         (String = "text/csv", example = "venue,symbol,ts_event,price,size\nXNAS,AAPL,2026-01-31T14:30:00Z,187.15,100\n"),
-        (Vec<u8> = "application/vnd.apache.arrow.stream"),
+        (Binary = "application/vnd.apache.arrow.stream"),
     )),
     responses(
         (

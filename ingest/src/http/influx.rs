@@ -50,7 +50,7 @@ struct Parameters {
     path = "/write",
     tag = "line protocol",
     params(Parameters, SourceHeaders, ContentEncoding),
-    request_body(content = String, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
+    request_body(content = Option<String>, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
     responses((status = 204, description = "The rows are stored."), BodyProblems)
 )]
 pub(super) async fn write(
@@ -66,7 +66,7 @@ pub(super) async fn write(
     path = "/api/v2/write",
     tag = "line protocol",
     params(Parameters, SourceHeaders, ContentEncoding),
-    request_body(content = String, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
+    request_body(content = Option<String>, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
     responses((status = 204, description = "The rows are stored."), BodyProblems)
 )]
 pub(super) async fn write_v2(
@@ -84,7 +84,7 @@ pub(super) async fn write_v2(
     path = "/api/v3/write_lp",
     tag = "line protocol",
     params(Parameters, SourceHeaders, ContentEncoding),
-    request_body(content = String, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
+    request_body(content = Option<String>, content_type = "text/plain", example = "fx,symbol=EURUSD bid=1.0851,ask=1.0853"),
     responses((status = 204, description = "The rows are stored."), BodyProblems)
 )]
 pub(super) async fn write_v3(

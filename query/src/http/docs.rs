@@ -250,7 +250,7 @@ fn header(meaning: &str) -> HeaderBuilder {
 /// An answer of rows, in each format that there is.
 pub(crate) fn rows(meaning: &str) -> ResponseBuilder {
     let row = ObjectBuilder::new().description(Some(
-        "A member for each column: decimals and times as text.",
+        "A member for each column: decimals are numbers with all their digits, times are text.",
     ));
     let rows = ArrayBuilder::new()
         .items(RefOr::T(row.build().into()))
@@ -289,9 +289,23 @@ impl utoipa::IntoResponses for SubscribeAnswer {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let event =
             "event: rows\nid: o1.1769869800000000001-0\ndata: {\"final\":true,\"rows\":[]}\n\n";
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let names = text().enum_values(Some(["rows", "watermark", "end"]));
+        let one = ObjectBuilder::new()
+            .description(Some("One event: its fields."))
+            .property("event", names)
+            .property("id", text().description(Some("A cursor.")))
+            .property(
+                "data",
+                text().description(Some(
+                    "An object in JSON: `rows`, `complete_through` or `reason`.",
+                )),
+            );
+        let mut events = Content::new(Some(one.build()));
+        events.example = Some(event.into());
         let events = ResponseBuilder::new()
             .description("Events, until the client goes.")
-            .content("text/event-stream", example(event.into()))
+            .content("text/event-stream", events)
             .content(OutputFormat::Arrow.content_type(), binary());
         let socket = ResponseBuilder::new().description(
             "A WebSocket, whose messages are the events as JSON with `type` and `cursor`.",
