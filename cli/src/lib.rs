@@ -14,6 +14,7 @@ mod load;
 pub mod market;
 mod out;
 mod server;
+mod sql;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Query(args) => commands::serve::query(args).await,
         Command::Load(args) => load::run(args).await,
         Command::Window(args) => commands::window::run(args).await,
+        Command::Sql(args) => commands::sql::run(args).await,
         Command::Tail(args) => commands::tail::run(args).await,
         Command::Streams(args) => commands::list::streams(args).await,
         Command::Files(args) => commands::list::files(args).await,

@@ -7,7 +7,8 @@ here="$(dirname "$(realpath "$0")")"
 csv="$here/../../../shared/data/binance_trades.csv.gz"
 mkdir -p "$folder"
 
-"$tourbillon" standalone --data "$folder/data" --listen 127.0.0.1:0 2>"$folder/log" &
+"$tourbillon" standalone --data "$folder/data" --listen 127.0.0.1:0 \
+    --flight-listen 127.0.0.1:0 2>"$folder/log" &
 service=$!
 trap 'kill $service 2>/dev/null || true' EXIT
 for _ in $(seq 300); do
@@ -22,6 +23,8 @@ PY
     sleep 0.1
 done
 
+flight="$(sed -n 's|.*Flight SQL is served address=\([0-9.:]*\).*|\1|p' "$folder/log")"
+
 "$python" -m unittest discover -s "$here"
 for client in influxdb-client influxdb3 questdb; do
     "$python" "$here/write_points.py" --url "$url" --client "$client"
@@ -29,6 +32,7 @@ done
 if [ -f "$csv" ]; then
     "$tourbillon" load "$csv" --stream trades --url "$url" --map ts_event=event_ms:ms,ts_recv=recv_ts_ns:ns
     "$python" "$here/check_window.py" --url "$url" --stream trades --csv "$csv" --expect 78638
+    "$python" "$here/check_flight_sql.py" --url "$url" --flight "$flight" --stream trades
     "$python" "$here/check_files.py" --url "$url" --stream trades --store "$folder/data/lake"
 else
     echo "skipped: the sample capture is not beside the project"

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use clients::{
-    FileArgs, FileFormat, FilesArgs, ListArgs, LoadArgs, PartitionsArgs, PrintFormat, TailArgs,
-    TailFormat, WindowArgs,
+    FileArgs, FileFormat, FilesArgs, ListArgs, LoadArgs, PartitionsArgs, PrintFormat,
+    SqlCommandArgs, TailArgs, TailFormat, WindowArgs,
 };
 pub(crate) use roles::{
-    ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs,
+    ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs, SqlArgs,
     StandaloneArgs,
 };
 pub(crate) use storage::{CheckStoreArgs, ReplayArgs, ReplayFormat, StorageArgs, VerifyArgs};
@@ -24,6 +24,7 @@ Examples:
   tourbillon standalone --data ./tourbillon-data --listen 127.0.0.1:8080
   tourbillon load trades.csv.gz --stream trades --map ts_event=event_ms:ms
   tourbillon window trades --key symbol=BTCUSDT --limit 10
+  tourbillon sql 'select symbol, count(*) from trades group by symbol'
   tourbillon verify --data ./tourbillon-data --stream trades
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 verification found a difference.";
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Print an ordered window of a stream.
     Window(WindowArgs),
+    /// Print the answer to a SQL statement over the streams.
+    Sql(SqlCommandArgs),
     /// Print complete rows as the watermark passes them, until interrupted.
     Tail(TailArgs),
     /// List streams with their columns.

@@ -4,6 +4,7 @@ pub(crate) mod check_store;
 pub(crate) mod list;
 pub(crate) mod replay;
 pub(crate) mod serve;
+pub(crate) mod sql;
 pub(crate) mod tail;
 pub(crate) mod verify;
 pub(crate) mod window;

@@ -11,12 +11,14 @@ use crate::args::{GatewayArgs, IngestArgs, QueryArgs, ShardWorkerArgs, Standalon
 use crate::backbone::Backbone;
 use crate::out::Outcome;
 use crate::server::{Health, Server, bind, signalled};
+use crate::sql::{SqlFront, bind_flight};
 use crate::telemetry;
 
 /// Everything in one process, on the embedded log.
 pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
     let listener = bind(args.http.listen).await?;
+    let flight = bind_flight(args.sql.flight_listen).await?;
     let backbone = Backbone::embedded(&args.data, args.store.as_deref()).await?;
     backbone.check_store().await?;
     backbone.control.ensure_builtin_streams().await?;
@@ -36,13 +38,15 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
             ready: Arc::new(move || gateway.is_ready() && service.is_ready()),
         }
     };
-    let routes = all_routes(&gateway, &service);
+    let sql = SqlFront::start(&service, args.sql.settings(), flight)?;
+    let routes = all_routes(&gateway, &service).merge(sql.routes());
     let server = Server::start(listener, routes, health, metrics)?;
     tracing::info!(address = %server.address, data = %args.data.display(), "standalone listens");
     signalled().await?;
     tracing::info!("stopping: draining the gateway");
     gateway.shutdown().await;
     service.shutdown().await;
+    sql.shutdown().await;
     server.shutdown().await;
     worker.shutdown().await;
     backbone.close().await?;
@@ -109,6 +113,7 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
 pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
     let listener = bind(args.http.listen).await?;
+    let flight = bind_flight(args.sql.flight_listen).await?;
     let backbone = Backbone::cluster(&args.cluster).await?;
     let service = backbone.query();
     let ready = service.clone();
@@ -116,13 +121,16 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
         live: Arc::new(|| true),
         ready: Arc::new(move || ready.is_ready()),
     };
+    let sql = SqlFront::start(&service, args.sql.settings(), flight)?;
     let routes = tourbillon_query::http::router(service.clone())
-        .merge(tourbillon_query::http::catalog(service.clone()));
+        .merge(tourbillon_query::http::catalog(service.clone()))
+        .merge(sql.routes());
     let server = Server::start(listener, routes, health, metrics)?;
     tracing::info!(address = %server.address, "query node listens");
     signalled().await?;
     // they would hold the server until it cuts them off, without their cursors
     service.end_subscriptions();
+    sql.shutdown().await;
     server.shutdown().await;
     service.shutdown().await;
     backbone.close().await?;

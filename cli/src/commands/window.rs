@@ -1,6 +1,7 @@
 //! `tourbillon window`.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use arrow::array::RecordBatch;
@@ -12,6 +13,7 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
 use futures::StreamExt;
+use reqwest::Response;
 
 use crate::args::{PrintFormat, WindowArgs};
 use crate::client::Client;
@@ -39,7 +41,31 @@ pub(crate) async fn run(args: WindowArgs) -> anyhow::Result<Outcome> {
     };
     let complete = header("tourbillon-complete-through");
     let is_final = header("tourbillon-final") == "true";
-    let mut sink: Box<dyn Write + Send> = match &args.output {
+    let rows = print(answer, args.format, args.output.as_deref()).await?;
+    if args.format == PrintFormat::Table
+        && let Some(rows) = rows
+    {
+        let state = if is_final {
+            "final"
+        } else {
+            "may still change"
+        };
+        out::note(&format!(
+            "{} rows, {state}; the stream is complete through {complete}",
+            out::thousands(rows)
+        ));
+    }
+    Ok(Outcome::Done)
+}
+
+/// Prints an answer as it comes, to a file or standard output. How many rows that a table had; none
+/// if its reader has gone away.
+pub(crate) async fn print(
+    answer: Response,
+    format: PrintFormat,
+    output: Option<&Path>,
+) -> anyhow::Result<Option<u64>> {
+    let mut sink: Box<dyn Write + Send> = match output {
         Some(path) => Box::new(
             std::fs::File::create(path)
                 .with_context(|| format!("cannot write {}", path.display()))?,
@@ -47,7 +73,7 @@ pub(crate) async fn run(args: WindowArgs) -> anyhow::Result<Outcome> {
         None => Box::new(std::io::stdout()),
     };
     let mut bytes = answer.bytes_stream();
-    let mut tables = (args.format == PrintFormat::Table).then(Tables::default);
+    let mut tables = (format == PrintFormat::Table).then(Tables::default);
     while let Some(chunk) = bytes.next().await {
         let chunk = chunk.context("the answer broke off: the rows above are not all")?;
         let written = match &mut tables {
@@ -56,25 +82,18 @@ pub(crate) async fn run(args: WindowArgs) -> anyhow::Result<Outcome> {
         };
         if let Err(error) = written {
             if error.kind() == std::io::ErrorKind::BrokenPipe {
-                return Ok(Outcome::Done);
+                return Ok(None);
             }
             return Err(error).context("cannot write the rows");
         }
     }
+    let mut rows = 0;
     if let Some(tables) = &mut tables {
         tables.flush(&mut sink)??;
-        let state = if is_final {
-            "final"
-        } else {
-            "may still change"
-        };
-        out::note(&format!(
-            "{} rows, {state}; the stream is complete through {complete}",
-            out::thousands(tables.rows)
-        ));
+        rows = tables.rows;
     }
     sink.flush()?;
-    Ok(Outcome::Done)
+    Ok(Some(rows))
 }
 
 fn query(args: &WindowArgs) -> anyhow::Result<Vec<(String, String)>> {
@@ -106,7 +125,7 @@ pub(crate) fn keys(keys: &[String]) -> anyhow::Result<Vec<(String, String)>> {
         .collect()
 }
 
-fn accept(format: PrintFormat) -> &'static str {
+pub(crate) fn accept(format: PrintFormat) -> &'static str {
     match format {
         PrintFormat::Csv => "text/csv",
         PrintFormat::Ndjson => "application/x-ndjson",
