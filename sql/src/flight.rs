@@ -4,6 +4,7 @@
 //! described, so fetching it twice, or from another node, gives the same rows; the handle of a
 //! prepared statement holds the statement.
 
+mod answer;
 mod handle;
 mod keys;
 mod metadata;

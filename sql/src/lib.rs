@@ -15,6 +15,7 @@ mod catalog;
 mod error;
 mod filters;
 mod flight;
+mod growth;
 mod held;
 mod http;
 mod metrics;

@@ -20,6 +20,7 @@ use tourbillon_query::params::Consistency;
 use crate::arrange::arranged;
 use crate::catalog::{CATALOG, SCHEMA, Streams};
 use crate::error::SqlError;
+use crate::growth::check_growth;
 use crate::output;
 use crate::service::Core;
 use crate::snapshots::Snapshots;
@@ -92,8 +93,10 @@ impl Core {
             });
         }
         let logical = state.optimize(&logical).and_then(arranged);
+        let logical = logical.map_err(SqlError::Statement)?;
+        check_growth(&logical)?;
         let mut prepared = Prepared {
-            logical: logical.map_err(SqlError::Statement)?,
+            logical,
             state,
             snapshots,
             complete_through,

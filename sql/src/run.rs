@@ -69,6 +69,8 @@ impl SqlService {
     /// first rows come among them.
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
         let seat = self.seat()?;
+        let limit = self.core.settings.timeout;
+        let until = Instant::now() + limit;
         let (head, headed) = oneshot::channel();
         let (pieces, rows) = mpsc::channel(QUEUED);
         let reply = Reply {
@@ -76,11 +78,15 @@ impl SqlService {
             pieces,
             rows: 0,
         };
-        let job = job(Arc::clone(&self.core), statement, reply, seat);
+        let job = job(Arc::clone(&self.core), statement, reply, seat, until);
         let task = self.spawn(job)?;
-        let head = headed.await.unwrap_or(Err(SqlError::Broken))?;
-        let pieces = stream::try_unfold((rows, task), |(mut rows, task)| async move {
-            match rows.recv().await {
+        // watched from here too: an operator may compute for long before it lets its own watch look
+        let head = timeout_at(until, headed).await;
+        let head = head.map_err(|_| SqlError::TimedOut(limit))?;
+        let head = head.unwrap_or(Err(SqlError::Broken))?;
+        let pieces = stream::try_unfold((rows, task), move |(mut rows, task)| async move {
+            let piece = timeout_at(until, rows.recv()).await;
+            match piece.map_err(|_| SqlError::TimedOut(limit))? {
                 Some(Ok(Piece::Rows(batch))) => Ok(Some((batch, (rows, task)))),
                 Some(Ok(Piece::End)) => Ok(None),
                 Some(Err(error)) => Err(error),
@@ -99,17 +105,15 @@ impl SqlService {
     pub(crate) async fn describe(&self, statement: Statement) -> Result<Head, SqlError> {
         let seat = self.seat()?;
         let core = Arc::clone(&self.core);
+        let limit = core.settings.timeout;
         let job = async move {
-            let until = Instant::now() + core.settings.timeout;
-            let prepared = timeout_at(until, core.prepare(&statement)).await;
+            let prepared = core.prepare(&statement).await;
             drop(seat);
-            match prepared {
-                Ok(prepared) => Ok(Head::of(&prepared?)),
-                Err(_) => Err(SqlError::TimedOut(core.settings.timeout)),
-            }
+            Ok(Head::of(&prepared?))
         };
-        let task = self.spawn(job)?;
-        task.await.unwrap_or(Err(SqlError::Broken))
+        let planned = timeout_at(Instant::now() + limit, self.spawn(job)?).await;
+        let planned = planned.map_err(|_| SqlError::TimedOut(limit))?;
+        planned.unwrap_or(Err(SqlError::Broken))
     }
 
     fn seat(&self) -> Result<OwnedSemaphorePermit, SqlError> {
@@ -139,19 +143,20 @@ impl Drop for Tally {
     }
 }
 
-async fn job(core: Arc<Core>, statement: Statement, mut reply: Reply, seat: OwnedSemaphorePermit) {
-    let begun = Instant::now();
+async fn job(
+    core: Arc<Core>,
+    statement: Statement,
+    mut reply: Reply,
+    seat: OwnedSemaphorePermit,
+    until: Instant,
+) {
     let mut tally = Tally {
-        begun,
+        begun: Instant::now(),
         outcome: "gone",
         rows: 0,
     };
     let limit = core.settings.timeout;
-    let performed = timeout_at(
-        begun + limit,
-        Box::pin(core.perform(&statement, &mut reply)),
-    )
-    .await;
+    let performed = timeout_at(until, Box::pin(core.perform(&statement, &mut reply))).await;
     // its place is free before its reader may ask for the next
     drop(seat);
     tally.rows = reply.rows;

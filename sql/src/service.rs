@@ -13,6 +13,8 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, SessionStateDefaults};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use futures::stream::BoxStream;
 use tokio::runtime::{Handle, Runtime};
@@ -180,6 +182,15 @@ impl SqlService {
     }
 }
 
+/// DataFusion's rules but one, and our own. `ProjectionPushdown` (55.2) moves a projection below a
+/// filter that has one already, and then the columns do not fit; scans are narrowed before it anyway.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| rule.name() != "ProjectionPushdown");
+    rules.push(Arc::new(CountHeldRows));
+    rules
+}
+
 fn state(settings: &SqlSettings) -> Result<SessionState, DataFusionError> {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
@@ -209,6 +220,6 @@ fn state(settings: &SqlSettings) -> Result<SessionState, DataFusionError> {
         .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
         .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
-        .with_physical_optimizer_rule(Arc::new(CountHeldRows))
+        .with_physical_optimizer_rules(physical_rules())
         .build())
 }

@@ -11,7 +11,6 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::expressions::col;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use tokio::runtime::Handle;
 use tourbillon_core::control::StreamDef;
 use tourbillon_query::QueryService;
@@ -19,7 +18,7 @@ use tourbillon_query::params::{Consistency, WindowParams};
 use tourbillon_query::token::Token;
 
 use crate::filters::{Bound, HLC, bound};
-use crate::scan::Scan;
+use crate::scan::ScanExec;
 
 /// Columns of the key, which is the order of a stream.
 const KEY: [&str; 2] = [HLC, "writer"];
@@ -101,7 +100,7 @@ impl StreamTable {
     }
 
     /// What to ask of windows.
-    fn params(&self, columns: &SchemaRef, filters: &[Expr]) -> Result<WindowParams> {
+    fn params(&self, columns: Vec<String>, filters: &[Expr]) -> Result<WindowParams> {
         let source = &self.source;
         let Some(token) = &source.token else {
             let stream = &source.def.name;
@@ -130,7 +129,7 @@ impl StreamTable {
             start,
             end: (end < i64::MAX).then_some(end.max(0)),
             keys,
-            columns: names(columns),
+            columns,
             descending: self.order == ScanOrder::Descending,
             consistency: Consistency::Latest,
             snapshot: Some(token.clone()),
@@ -138,20 +137,21 @@ impl StreamTable {
         })
     }
 
-    /// The scans, each with the partitions that it reads one after another.
-    fn scans(&self, params: &WindowParams, schema: &SchemaRef) -> Vec<Arc<dyn PartitionStream>> {
-        let scan = |partitions: Vec<u32>| {
-            let scan = Scan::new(Arc::clone(&self.source), params, partitions, schema);
-            Arc::new(scan) as Arc<dyn PartitionStream>
-        };
+    /// What each output partition reads, window after window.
+    fn lanes(&self, params: WindowParams) -> Vec<Vec<WindowParams>> {
         if self.order != ScanOrder::Any {
-            return vec![scan(Vec::new())];
+            return vec![vec![params]];
         }
         let count = params.snapshot.as_ref().map_or(0, |t| t.offsets.len());
         let lanes = count.min(self.source.sources.lanes).max(1);
         let of_lane = |lane: usize| {
             let partitions = (lane..count).step_by(lanes);
-            scan(partitions.filter_map(|p| u32::try_from(p).ok()).collect())
+            let partitions = partitions.filter_map(|p| u32::try_from(p).ok());
+            let of = |partition| WindowParams {
+                partition: Some(partition),
+                ..params.clone()
+            };
+            partitions.map(of).collect()
         };
         (0..lanes).map(of_lane).collect()
     }
@@ -217,20 +217,16 @@ impl TableProvider for StreamTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let wanted = projection.unwrap_or(&all);
+        let schema = Arc::new(self.schema.project(wanted)?);
         // rows that are only counted still need a column to be read
-        let nothing = Vec::new();
-        let (read, kept) = match wanted.is_empty() {
-            true => (vec![self.schema.index_of(HLC)?], Some(&nothing)),
-            false => (wanted.clone(), None),
+        let columns = match wanted.is_empty() {
+            true => vec![HLC.to_owned()],
+            false => names(&schema),
         };
-        let schema = Arc::new(self.schema.project(&read)?);
-        let params = self.params(&schema, filters)?;
-        let scans = self.scans(&params, &schema);
-        let ordering = match kept {
-            Some(_) => None,
-            None => self.ordering(&schema)?,
-        };
-        let plan = StreamingTableExec::try_new(schema, scans, kept, ordering, false, limit)?;
+        let lanes = self.lanes(self.params(columns, filters)?);
+        let ordering = self.ordering(&schema)?;
+        let source = Arc::clone(&self.source);
+        let plan = ScanExec::new(source, lanes, schema, ordering, limit);
         Ok(Arc::new(plan))
     }
 }

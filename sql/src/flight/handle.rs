@@ -6,7 +6,7 @@ use tonic::metadata::MetadataMap;
 use tourbillon_query::params::Consistency;
 
 use crate::error::SqlError;
-use crate::flight::sql::status;
+use crate::flight::answer::status;
 use crate::snapshots::Snapshots;
 use crate::statement::Statement;
 

@@ -1,10 +1,6 @@
 //! The calls of Flight SQL.
 
-use std::pin::Pin;
-
-use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
-use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
@@ -12,24 +8,23 @@ use arrow_flight::sql::{
     CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys, CommandGetPrimaryKeys,
     CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo,
     CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest,
-    CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt,
-    SqlInfo, TicketStatementQuery,
+    CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult, SqlInfo,
+    TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
-    IpcMessage, SchemaAsIpc, Ticket,
+    Action, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage,
+    SchemaAsIpc, Ticket,
 };
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
-use prost::Message;
-use tonic::{Code, Request, Response, Status, Streaming};
-use tourbillon_core::error::{ErrorKind, error_chain};
+use futures::{TryStreamExt, stream};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::catalog::{CATALOG, SCHEMA};
-use crate::error::SqlError;
+use crate::flight::answer::{
+    DoGet, Handshakes, described, info, no_foreign_keys, one, read_only, sent, status, unmade,
+};
 use crate::flight::{handle, keys, metadata};
 use crate::service::SqlService;
 use crate::statement::Statement;
@@ -37,81 +32,10 @@ use crate::statement::Statement;
 /// The only type of table.
 const TABLE: &str = "TABLE";
 
-type DoGet<T> = Result<Response<<T as FlightService>::DoGetStream>, Status>;
-type Handshakes = Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>;
-
 /// Statements over Flight.
 #[derive(Debug)]
 pub(super) struct FlightSql {
     service: SqlService,
-}
-
-/// An error as clients of gRPC see it.
-pub(super) fn status(error: &SqlError) -> Status {
-    if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Data) {
-        tracing::error!(error = error_chain(error), "statement failed");
-    }
-    let problem = error.problem();
-    let code = match problem.status {
-        404 => Code::NotFound,
-        408 => Code::DeadlineExceeded,
-        410 => Code::OutOfRange,
-        429 => Code::ResourceExhausted,
-        503 => Code::Unavailable,
-        400..500 => Code::InvalidArgument,
-        _ => Code::Internal,
-    };
-    let place = match (problem.more.get("line"), problem.more.get("column")) {
-        (Some(line), Some(column)) => format!(" at line {line}, column {column}"),
-        _ => String::new(),
-    };
-    Status::new(code, problem.detail + &place)
-}
-
-fn read_only(what: &str) -> Status {
-    status(&SqlError::ReadOnly(what.to_owned()))
-}
-
-fn unmade(error: ArrowError) -> Status {
-    Status::internal(error.to_string())
-}
-
-/// Where to fetch an answer, with its columns.
-fn info(
-    descriptor: FlightDescriptor,
-    ticket: &impl ProstMessageExt,
-    schema: &Schema,
-) -> Result<FlightInfo, Status> {
-    let ticket = Ticket::new(ticket.as_any().encode_to_vec());
-    let info = FlightInfo::new().try_with_schema(schema).map_err(unmade)?;
-    Ok(info
-        .with_endpoint(FlightEndpoint::new().with_ticket(ticket))
-        .with_descriptor(descriptor)
-        .with_total_records(-1)
-        .with_total_bytes(-1)
-        .with_ordered(true))
-}
-
-/// Where to fetch what describes the service: nothing needs to be kept for it.
-fn described(
-    request: Request<FlightDescriptor>,
-    command: &impl ProstMessageExt,
-    schema: &Schema,
-) -> Result<Response<FlightInfo>, Status> {
-    Ok(Response::new(info(request.into_inner(), command, schema)?))
-}
-
-fn one<T: FlightSqlService>(batch: Result<RecordBatch, FlightError>) -> DoGet<T> {
-    let batch = batch.map_err(Status::from)?;
-    Ok(sent::<T>(batch.schema(), stream::once(async { Ok(batch) })))
-}
-
-fn sent<T: FlightSqlService>(
-    schema: SchemaRef,
-    batches: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
-) -> Response<<T as FlightService>::DoGetStream> {
-    let encoder = FlightDataEncoderBuilder::new().with_schema(schema);
-    Response::new(encoder.build(batches).map_err(Status::from).boxed())
 }
 
 impl FlightSql {
@@ -456,8 +380,4 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}
-}
-
-fn no_foreign_keys() -> RecordBatch {
-    RecordBatch::new_empty(SchemaRef::clone(&keys::FOREIGN_KEYS))
 }

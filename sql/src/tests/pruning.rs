@@ -39,7 +39,7 @@ async fn segments_outside_the_range_are_not_opened() {
     let mut feed = Feed::new(&rig, 30, 1).await;
     for _ in 0..30 {
         feed.pass(50_000_000);
-        feed.data(0, 0, 100, None).await;
+        feed.data(0, 0, 4000, None).await;
     }
     feed.pass(300_000_000);
     feed.beat().await;
