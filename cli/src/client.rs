@@ -51,6 +51,19 @@ impl Client {
         checked(answer).await
     }
 
+    /// The same for a JSON body.
+    pub(crate) async fn post(
+        &self,
+        segments: &[&str],
+        body: &Value,
+        accept: &str,
+    ) -> anyhow::Result<Response> {
+        let request = self.http.post(self.url(segments)).json(body);
+        let answer = request.header("accept", accept).send().await;
+        let answer = answer.with_context(|| format!("cannot reach {}", self.base))?;
+        checked(answer).await
+    }
+
     pub(crate) async fn json(&self, segments: &[&str]) -> anyhow::Result<Value> {
         let answer = self.get(segments, &[], "application/json").await?;
         Ok(answer.json().await?)

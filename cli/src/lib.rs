@@ -14,6 +14,7 @@ mod load;
 pub mod market;
 mod out;
 mod server;
+mod sql;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Window(args) => commands::window::run(args).await,
         Command::Bars(args) => commands::bars::run(args).await,
         Command::Asof(args) => commands::asof::run(args).await,
+        Command::Sql(args) => commands::sql::run(args).await,
         Command::Tail(args) => commands::tail::run(args).await,
         Command::Streams(args) => commands::list::streams(args).await,
         Command::Files(args) => commands::list::files(args).await,

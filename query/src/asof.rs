@@ -18,6 +18,7 @@ use tourbillon_core::hlc::Hlc;
 
 use crate::encode::OutputFormat;
 use crate::error::QueryError;
+use crate::http::docs::{AsOfQuery, RowProblems, WindowAnswer};
 use crate::http::{self, Told};
 use crate::params::{Consistency, TimeBasis, WindowParams};
 use crate::plan::Batches;
@@ -27,6 +28,14 @@ use crate::token::many::Tokens;
 use crate::window::Window;
 use params::{AsOfParams, AsOfRequest};
 
+#[utoipa::path(
+    get,
+    path = "/v1/asof",
+    tag = "rows",
+    operation_id = "asof",
+    params(AsOfQuery),
+    responses(WindowAnswer, RowProblems)
+)]
 pub(crate) async fn answer(
     State(service): State<QueryService>,
     Query(pairs): Query<Vec<(String, String)>>,

@@ -16,6 +16,7 @@ use tourbillon_core::control::StreamDef;
 
 use crate::encode::OutputFormat;
 use crate::error::QueryError;
+use crate::http::docs::{BarsQuery, RowProblems, StreamName, WindowAnswer};
 use crate::http::{self, Told};
 use crate::order;
 use crate::plan::Batches;
@@ -27,6 +28,14 @@ use params::{BarPlace, BarsCursor, BarsParams};
 /// bars to come at once, and doubles up to this. Batches are cut by their rows alone, so answers are.
 const MOST_PATIENCE: usize = 128;
 
+#[utoipa::path(
+    get,
+    path = "/v1/streams/{stream}/bars",
+    tag = "rows",
+    operation_id = "bars",
+    params(StreamName, BarsQuery),
+    responses(WindowAnswer, RowProblems)
+)]
 pub(crate) async fn answer(
     State(service): State<QueryService>,
     Path(stream): Path<String>,

@@ -33,7 +33,8 @@ use crate::service::QueryService;
 use crate::{asof, bars, subscribe};
 use docs::{RowProblems, StreamName, WindowAnswer, WindowQuery};
 
-pub use docs::{api, catalog_api};
+pub use docs::{api, catalog_api, rows as rows_answer};
+pub use problem::problem_response;
 
 /// Times that an answer is planned whose files are replaced before its first row is read.
 const MAX_PLANS: u32 = 5;

@@ -19,6 +19,7 @@ mod rejects;
 #[path = "../../shard-worker/src/rig.rs"]
 mod rig;
 mod service;
+mod snapshot;
 mod subscribe;
 mod tail;
 #[cfg(test)]

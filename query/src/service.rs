@@ -151,7 +151,7 @@ impl QueryService {
     }
 
     /// A stream by name, even if it was made elsewhere a moment ago.
-    pub(crate) async fn find(&self, stream: &str) -> Result<Arc<StreamDef>, QueryError> {
+    pub async fn find(&self, stream: &str) -> Result<Arc<StreamDef>, QueryError> {
         let unknown = || QueryError::UnknownStream(stream.chars().take(128).collect());
         let name = StreamName::new(stream).map_err(|_| unknown())?;
         let known = |view: &ControlView| view.streams.get(&name).map(Arc::clone);

@@ -188,7 +188,7 @@ impl QueryService {
     }
 
     /// What names the rows of these views. T was looked at before them, so it holds in them.
-    fn token(
+    pub(crate) fn token(
         &self,
         def: &StreamDef,
         views: &[View],

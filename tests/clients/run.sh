@@ -8,7 +8,8 @@ csv="$here/../../../shared/data/binance_trades.csv.gz"
 ticks="$here/../../../shared/data/binance_3venues_ticks.parquet"
 mkdir -p "$folder"
 
-"$tourbillon" standalone --data "$folder/data" --listen 127.0.0.1:0 2>"$folder/log" &
+"$tourbillon" standalone --data "$folder/data" --listen 127.0.0.1:0 \
+    --flight-listen 127.0.0.1:0 2>"$folder/log" &
 service=$!
 trap 'kill $service 2>/dev/null || true' EXIT
 for _ in $(seq 300); do
@@ -23,6 +24,8 @@ PY
     sleep 0.1
 done
 
+flight="$(sed -n 's|.*Flight SQL is served address=\([0-9.:]*\).*|\1|p' "$folder/log")"
+
 "$python" -m unittest discover -s "$here"
 for client in influxdb-client influxdb3 questdb; do
     "$python" "$here/write_points.py" --url "$url" --client "$client"
@@ -34,6 +37,7 @@ if [ -f "$csv" ]; then
     "$python" "$here/check_window.py" --url "$url" --stream trades --csv "$csv" --expect 78638
     "$python" "$here/check_bars.py" --url "$url" --stream trades
     "$python" "$here/check_asof.py" --url "$url" --left trades --right quotes
+    "$python" "$here/check_flight_sql.py" --url "$url" --flight "$flight" --stream trades
     "$python" "$here/check_files.py" --url "$url" --stream trades --store "$folder/data/lake"
     "$python" "$here/check_formats.py" --url "$url" --stream trades
 else

@@ -197,6 +197,41 @@ pub(crate) struct AsofArgs {
     pub(crate) print: PrintArgs,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tourbillon sql \"select symbol, count(*), sum(size) from trades group by symbol\"
+  tourbillon sql \"select * from trades where symbol = 'BTCUSDT' order by hlc desc limit 20\"
+  tourbillon sql --file report.sql --format parquet --output report.parquet
+  echo 'show tables' | tourbillon sql -
+
+Every stream is a table; a statement sees one snapshot of all that it names, tails included. Names with
+capitals or dashes need double quotes.")]
+pub(crate) struct SqlCommandArgs {
+    /// The statement; `-` reads it from standard input.
+    #[arg(required_unless_present = "file", allow_hyphen_values = true)]
+    pub(crate) statement: Option<String>,
+    /// Read the statement from this file.
+    #[arg(long, conflicts_with = "statement", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    /// Only the rows of this snapshot, as --show-snapshot tells it.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) snapshot: Option<String>,
+    /// Tell the snapshot of the answer on standard error.
+    #[arg(long)]
+    pub(crate) show_snapshot: bool,
+    /// latest (all there is, the default) or final (only what can never change).
+    #[arg(long)]
+    pub(crate) consistency: Option<String>,
+    /// How long to wait until the service has followed as far as the snapshot.
+    #[arg(long)]
+    pub(crate) wait: Option<String>,
+    #[command(flatten)]
+    pub(crate) print: PrintArgs,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PrintFormat {
     Table,

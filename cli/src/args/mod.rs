@@ -10,10 +10,11 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use clients::{
     AsofArgs, BarsArgs, FileArgs, FileFormat, FilesArgs, ListArgs, LoadArgs, PartitionsArgs,
-    PrintArgs, PrintFormat, RangeArgs, ServiceArgs, TailArgs, TailFormat, WindowArgs,
+    PrintArgs, PrintFormat, RangeArgs, ServiceArgs, SqlCommandArgs, TailArgs, TailFormat,
+    WindowArgs,
 };
 pub(crate) use roles::{
-    ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs,
+    ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs, SqlArgs,
     StandaloneArgs,
 };
 pub(crate) use storage::{CheckStoreArgs, ReplayArgs, ReplayFormat, StorageArgs, VerifyArgs};
@@ -25,6 +26,7 @@ Examples:
   tourbillon load trades.csv.gz --stream trades --map ts_event=event_ms:ms
   tourbillon window trades --key symbol=BTCUSDT --limit 10
   tourbillon bars trades --interval 1s --key symbol=BTCUSDT
+  tourbillon sql 'select symbol, count(*) from trades group by symbol'
   tourbillon verify --data ./tourbillon-data --stream trades
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 verification found a difference.";
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Bars(BarsArgs),
     /// Print the rows of a stream, each with the newest row of another that is not later.
     Asof(AsofArgs),
+    /// Print the answer to a SQL statement over the streams.
+    Sql(SqlCommandArgs),
     /// Print complete rows as the watermark passes them, until interrupted.
     Tail(TailArgs),
     /// List streams with their columns.

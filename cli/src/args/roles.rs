@@ -104,6 +104,28 @@ pub(crate) struct UpkeepArgs {
     pub(crate) grace: Duration,
 }
 
+/// What SQL statements may use, and where Flight SQL is served.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// Memory of all SQL statements together, MiB: sorts, groups and joins that do not fit are
+    /// refused. Nothing is spilled to disk.
+    #[arg(long, env = "TOURBILLON_SQL_MEMORY_MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) sql_memory_mib: u32,
+    /// Most rows of an answer to a SQL statement.
+    #[arg(long, env = "TOURBILLON_SQL_MAX_ROWS", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sql_max_rows: u64,
+    /// Most time of a SQL statement, until its last row is taken.
+    #[arg(long, env = "TOURBILLON_SQL_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) sql_timeout: Duration,
+    /// SQL statements at once; beyond, clients get 429.
+    #[arg(long, env = "TOURBILLON_SQL_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) sql_concurrency: u16,
+    /// Serve Arrow Flight SQL (ADBC, JDBC, DBeaver) on this address too, without TLS or login; by
+    /// default it is not served.
+    #[arg(long, env = "TOURBILLON_FLIGHT_LISTEN", value_name = "ADDR")]
+    pub(crate) flight_listen: Option<SocketAddr>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct StandaloneArgs {
     /// Folder of log and files; made if absent.
@@ -123,6 +145,8 @@ pub(crate) struct StandaloneArgs {
     pub(crate) gateway: GatewayArgs,
     #[command(flatten)]
     pub(crate) upkeep: UpkeepArgs,
+    #[command(flatten)]
+    pub(crate) sql: SqlArgs,
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +180,8 @@ pub(crate) struct QueryArgs {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) http: ListenArgs,
+    #[command(flatten)]
+    pub(crate) sql: SqlArgs,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +200,9 @@ pub(crate) struct DemoArgs {
     /// Address of the HTTP interface; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
+    /// Serve Arrow Flight SQL on this address too.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) flight_listen: Option<SocketAddr>,
     /// Keep the data in this folder; by default it is temporary.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,

@@ -7,6 +7,7 @@ pub(crate) mod list;
 pub(crate) mod print;
 pub(crate) mod replay;
 pub(crate) mod serve;
+pub(crate) mod sql;
 pub(crate) mod tail;
 pub(crate) mod verify;
 pub(crate) mod window;

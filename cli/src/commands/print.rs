@@ -12,6 +12,7 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
 use futures::StreamExt;
+use reqwest::Response;
 
 use crate::args::{PrintArgs, PrintFormat, RangeArgs, ServiceArgs};
 use crate::client::Client;
@@ -42,6 +43,24 @@ pub(crate) async fn rows(
     };
     let complete = header("tourbillon-complete-through");
     let is_final = header("tourbillon-final") == "true";
+    let rows = copy(answer, print).await?;
+    if let Some(rows) = rows {
+        let state = if is_final {
+            "final"
+        } else {
+            "may still change"
+        };
+        out::note(&format!(
+            "{} rows, {state}; the stream is complete through {complete}",
+            out::thousands(rows)
+        ));
+    }
+    Ok(Outcome::Done)
+}
+
+/// Prints an answer as it comes, to a file or standard output. How many rows a table had; none if
+/// it was no table, or its reader has gone away.
+pub(crate) async fn copy(answer: Response, print: &PrintArgs) -> anyhow::Result<Option<u64>> {
     let mut sink: Box<dyn Write + Send> = match &print.output {
         Some(path) => Box::new(
             std::fs::File::create(path)
@@ -59,25 +78,16 @@ pub(crate) async fn rows(
         };
         if let Err(error) = written {
             if error.kind() == std::io::ErrorKind::BrokenPipe {
-                return Ok(Outcome::Done);
+                return Ok(None);
             }
             return Err(error).context("cannot write the rows");
         }
     }
     if let Some(tables) = &mut tables {
         tables.flush(&mut sink)??;
-        let state = if is_final {
-            "final"
-        } else {
-            "may still change"
-        };
-        out::note(&format!(
-            "{} rows, {state}; the stream is complete through {complete}",
-            out::thousands(tables.rows)
-        ));
     }
     sink.flush()?;
-    Ok(Outcome::Done)
+    Ok(tables.map(|tables| tables.rows))
 }
 
 /// Parameters that were given, with those of the range.
@@ -114,7 +124,7 @@ pub(crate) fn keys(keys: &[String]) -> anyhow::Result<Vec<(String, String)>> {
         .collect()
 }
 
-fn accept(format: PrintFormat) -> &'static str {
+pub(crate) fn accept(format: PrintFormat) -> &'static str {
     match format {
         PrintFormat::Csv => "text/csv",
         PrintFormat::Ndjson => "application/x-ndjson",

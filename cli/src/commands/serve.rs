@@ -10,12 +10,14 @@ use crate::args::{GatewayArgs, IngestArgs, QueryArgs, ShardWorkerArgs, Standalon
 use crate::backbone::Backbone;
 use crate::out::Outcome;
 use crate::server::{Health, Server, Site, bind, signalled};
+use crate::sql::{SqlFront, bind_flight};
 use crate::telemetry;
 
 /// Everything in one process, on the embedded log.
 pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
     let listener = bind(args.http.listen).await?;
+    let flight = bind_flight(args.sql.flight_listen).await?;
     let backbone = Backbone::embedded(&args.data, args.store.as_deref()).await?;
     backbone.check_store().await?;
     backbone.control.ensure_builtin_streams().await?;
@@ -35,14 +37,16 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
             ready: Arc::new(move || gateway.is_ready() && service.is_ready()),
         }
     };
+    let sql = SqlFront::start(&service, args.sql.settings(), flight)?;
     let site = Site::new(&args.http.cors_origins);
-    let site = with_queries(with_gateway(site, &gateway), &service);
+    let site = with_sql(with_queries(with_gateway(site, &gateway), &service), &sql);
     let server = Server::start(listener, site, health, metrics)?;
     tracing::info!(address = %server.address, data = %args.data.display(), "standalone listens");
     signalled().await?;
     tracing::info!("stopping: draining the gateway");
     gateway.shutdown().await;
     service.shutdown().await;
+    sql.shutdown().await;
     server.shutdown().await;
     worker.shutdown().await;
     backbone.close().await?;
@@ -65,6 +69,11 @@ pub(crate) fn with_queries(site: Site, service: &QueryService) -> Site {
 pub(crate) fn with_catalog(site: Site, service: &QueryService) -> Site {
     let routes = tourbillon_query::http::catalog(service.clone());
     site.with(routes, tourbillon_query::http::catalog_api())
+}
+
+/// Adds SQL.
+pub(crate) fn with_sql(site: Site, sql: &SqlFront) -> Site {
+    site.with(sql.routes(), tourbillon_sql::api())
 }
 
 /// A gateway.
@@ -122,6 +131,7 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
 pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
     let listener = bind(args.http.listen).await?;
+    let flight = bind_flight(args.sql.flight_listen).await?;
     let backbone = Backbone::cluster(&args.cluster).await?;
     let service = backbone.query();
     let ready = service.clone();
@@ -129,13 +139,15 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
         live: Arc::new(|| true),
         ready: Arc::new(move || ready.is_ready()),
     };
+    let sql = SqlFront::start(&service, args.sql.settings(), flight)?;
     let site = Site::new(&args.http.cors_origins);
     let site = with_catalog(with_queries(site, &service), &service);
-    let server = Server::start(listener, site, health, metrics)?;
+    let server = Server::start(listener, with_sql(site, &sql), health, metrics)?;
     tracing::info!(address = %server.address, "query node listens");
     signalled().await?;
     // they would hold the server until it cuts them off, without their cursors
     service.end_subscriptions();
+    sql.shutdown().await;
     server.shutdown().await;
     service.shutdown().await;
     backbone.close().await?;

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<Outcome> {
         .clone()
         .or_else(|| Some(temporary.as_ref()?.path().to_owned()));
     let folder = folder.context("no data folder")?;
-    let stage = Stage::start(&folder, args.listen, args.skew, metrics).await?;
+    let stage = Stage::start(&folder, args.listen, args.flight_listen, args.skew, metrics).await?;
     timeout(READY, stage.until_ready())
         .await
         .context("the roles did not get ready")?;

@@ -14,11 +14,13 @@ use tourbillon_ingest::{Gateway, GatewaySettings};
 use tourbillon_log::control::StreamRequest;
 use tourbillon_query::QueryService;
 use tourbillon_shard_worker::Worker;
+use tourbillon_sql::SqlSettings;
 
 use crate::backbone::Backbone;
 use crate::client::Client;
-use crate::commands::serve::{with_gateway, with_queries};
+use crate::commands::serve::{with_gateway, with_queries, with_sql};
 use crate::server::{Health, Server, Site, bind};
+use crate::sql::{SqlFront, bind_flight};
 
 /// The stream that is fed.
 pub(super) const STREAM: &str = "trades";
@@ -37,12 +39,14 @@ pub(super) struct Stage {
     pub(super) service: QueryService,
     pub(super) def: Arc<StreamDef>,
     servers: [Server; 2],
+    sql: SqlFront,
 }
 
 impl Stage {
     pub(super) async fn start(
         folder: &Path,
         listen: SocketAddr,
+        flight: Option<SocketAddr>,
         skew: Duration,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
@@ -51,6 +55,7 @@ impl Stage {
             bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
         ];
         let [first, second] = listeners;
+        let flight = bind_flight(flight).await?;
         let backbone = Backbone::embedded(folder, None).await?;
         let def = ensure_streams(&backbone).await?;
         let half = i64::try_from(skew.as_nanos() / 2).unwrap_or(0);
@@ -72,8 +77,9 @@ impl Stage {
                 }),
             }
         };
+        let sql = SqlFront::start(&service, SqlSettings::default(), flight)?;
         let site = with_queries(with_gateway(Site::new(&[]), &gateways[0]), &service);
-        let first = Server::start(first, site, health.clone(), metrics.clone())?;
+        let first = Server::start(first, with_sql(site, &sql), health.clone(), metrics.clone())?;
         let site = with_gateway(Site::new(&[]), &gateways[1]);
         let second = Server::start(second, site, health, metrics)?;
         Ok(Self {
@@ -83,6 +89,7 @@ impl Stage {
             service,
             def,
             servers: [first, second],
+            sql,
         })
     }
 
@@ -122,6 +129,7 @@ impl Stage {
 
     /// Ends the rest.
     pub(super) async fn close(self) -> anyhow::Result<()> {
+        self.sql.shutdown().await;
         for server in self.servers {
             server.shutdown().await;
         }

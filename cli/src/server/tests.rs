@@ -22,7 +22,8 @@ use super::site::layered;
 use super::*;
 use crate::args::Cli;
 use crate::backbone::Backbone;
-use crate::commands::serve::{with_catalog, with_gateway, with_queries};
+use crate::commands::serve::{with_catalog, with_gateway, with_queries, with_sql};
+use crate::sql::SqlFront;
 
 /// The interfaces of a standalone process and of a query node.
 async fn sites() -> Vec<(Router, OpenApi)> {
@@ -36,7 +37,8 @@ async fn sites() -> Vec<(Router, OpenApi)> {
     let clock = std::sync::Arc::clone(&backbone.clock);
     let gateway = backbone.gateway(settings, clock);
     let service = backbone.query();
-    let queries = |site| with_queries(site, &service);
+    let sql = SqlFront::start(&service, args.sql.settings(), None).unwrap();
+    let queries = |site| with_sql(with_queries(site, &service), &sql);
     let sites = [
         queries(with_gateway(Site::new(&[]), &gateway)),
         queries(with_catalog(Site::new(&[]), &service)),
@@ -44,6 +46,7 @@ async fn sites() -> Vec<(Router, OpenApi)> {
     let described = sites.map(|site| site.described().unwrap());
     gateway.shutdown().await;
     service.shutdown().await;
+    sql.shutdown().await;
     described.into()
 }
 

@@ -18,27 +18,30 @@ fn parameters(api: &OpenApi, path: &str) -> Vec<Value> {
 async fn documented_parameters_are_those_that_are_taken() {
     let (_, bench) = mixed(65, 1).await;
     let api = crate::http::api();
-    for name in ["window", "subscribe", "rejects"] {
-        let asked = format!("/v1/streams/ticks/{name}?nope=1");
+    let of_stream = |name| format!("/v1/streams/{{stream}}/{name}");
+    let names = ["window", "bars", "subscribe", "rejects"].map(of_stream);
+    for path in names.into_iter().chain(["/v1/asof".to_owned()]) {
+        let called = path.replace("{stream}", "ticks");
+        let asked = format!("{called}?nope=1");
         let refusal: Value = serde_json::from_slice(&bench.get(&asked, "*/*").await.body).unwrap();
         let refusal = refusal["detail"].as_str().unwrap();
         let (_, known) = refusal.split_once("there are ").unwrap();
         let known = known.replace("key.<column>", "key").replace(" and ", ", ");
         let mut known: Vec<&str> = known.split(',').map(str::trim).collect();
-        let documented = parameters(&api, &format!("/v1/streams/{{stream}}/{name}"));
+        let documented = parameters(&api, &path);
         let mut documented: Vec<_> = documented
             .iter()
             .map(|parameter| parameter["name"].as_str().unwrap())
             .collect();
         known.sort_unstable();
         documented.sort_unstable();
-        assert_eq!(documented, known, "{name}");
+        assert_eq!(documented, known, "{path}");
         // and each only once
-        let twice = format!("/v1/streams/ticks/{name}?columns=hlc&columns=hlc");
-        let twice = match name {
-            "rejects" => twice.replace("columns=hlc", "limit=1"),
-            _ => twice,
+        let once = match known.contains(&"columns") {
+            true => "columns=hlc",
+            false => "limit=1",
         };
+        let twice = format!("{called}?{once}&{once}");
         let answer = bench.get(&twice, "*/*").await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{twice}");
         assert!(answer.text().contains("twice"), "{}", answer.text());
