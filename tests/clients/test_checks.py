@@ -3,12 +3,15 @@
 import tempfile
 import unittest
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
+import check_asof
+import check_bars
 import check_files
 import check_window
 import stub
@@ -137,6 +140,32 @@ class Files(Case):
         self.fails("row 1 is not above", self.check)
         self.data.rename(self.data.with_name("hour=22"))
         self.fails("outside its folder", self.check)
+
+
+class Bars(unittest.TestCase):
+    def test_bars_are_those_that_one_makes_by_hand(self) -> None:
+        price, size = pa.decimal128(18, 9), pa.decimal128(18, 9)
+        rows = pa.table(
+            {
+                "hlc": [5, 1, 3, 12],
+                "writer": [1, 1, 2, 1],
+                "venue": ["v"] * 4,
+                "symbol": ["s"] * 4,
+                "price": pa.array([Decimal(2), Decimal(7), Decimal(1), Decimal(4)], price),
+                "size": pa.array([Decimal(1), Decimal(1), Decimal(1), Decimal(0)], size),
+            }
+        )
+        first, second = check_bars.computed(rows, "hlc", 10).rows
+        vwap = Decimal("3.333333333333333")
+        self.assertEqual(first, (0, "v", "s", 7, 7, 1, 2, 3, 10, vwap, 3))
+        self.assertEqual(second, (10, "v", "s", 4, 4, 4, 4, 0, 0, None, 1))
+        self.assertEqual(check_bars.interval_ns("7ms"), 7_000_000)
+
+    def test_right_rows_that_are_too_old_are_nothing(self) -> None:
+        row = (100, 1, "v", "s", 90, 70, 2)
+        times = {(70, 2): 70}
+        near = [check_asof.Joins.near(row, "hlc", times, most) for most in (30, 29)]
+        self.assertEqual(near, [row, (100, 1, "v", "s", 90, None, None)])
 
 
 if __name__ == "__main__":
