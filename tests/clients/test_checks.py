@@ -13,6 +13,8 @@ import pyarrow.parquet
 import check_asof
 import check_bars
 import check_files
+import check_formats
+import check_subscribe
 import check_window
 import stub
 import windows
@@ -88,6 +90,37 @@ class Window(Case):
         for text in ("2024-08-08T23:54:14.0878965Z", "1723161254087896500"):
             self.assertEqual(windows.parse_time(text), 1_723_161_254_087_896_500)
         self.fails("neither", lambda: str(windows.parse_time("2024-08-08T23:54:14+02:00")))
+
+
+class Formats(Case):
+    def check(self) -> str:
+        return check_formats.check(self.stub.url, "trades")
+
+    def test_libraries_agree(self) -> None:
+        self.assertIn("40 rows", self.check())
+
+    def test_finds_a_digit_or_a_nanosecond_in_any_format(self) -> None:
+        price, received = self.plain_rows()[7]["price"], self.plain_rows()[7]["ts_recv"]
+        for accept in (CSV, PARQUET):
+            for changed in ({"price": price + Decimal("1e-9")}, {"ts_recv": received + 1}):
+                with self.subTest(accept, **changed):
+                    self.stub.override = {accept: self.changed(7, **changed)}
+                    self.fails("row 7", self.check)
+
+
+class Subscriptions(unittest.TestCase):
+    def test_finds_rows_lost_repeated_or_out_of_order(self) -> None:
+        expected = [(f"t{n}", 0, n) for n in range(5)]
+        check_subscribe.compare("good", expected, expected, ordered=True)
+        check_subscribe.compare("eager", expected[::-1], expected, ordered=False)
+        wrong = {
+            "twice": expected[:3] + expected[2:],
+            "1 missing": expected[:4],
+            "order": [expected[1], expected[0], *expected[2:]],
+        }
+        for text, got in wrong.items():
+            with self.subTest(text), self.assertRaisesRegex(Mismatch, text):
+                check_subscribe.compare("x", got, expected, ordered=True)
 
 
 class Points(Case):
