@@ -128,7 +128,7 @@ fn csv(trades: &RecordBatch) -> anyhow::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn arrow_stream(trades: &RecordBatch) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn arrow_stream(trades: &RecordBatch) -> anyhow::Result<Vec<u8>> {
     let mut writer = StreamWriter::try_new(Vec::new(), trades.schema_ref())?;
     writer.write(trades)?;
     writer.finish()?;

@@ -5,6 +5,7 @@
 mod bodies;
 mod delay;
 mod gateway;
+mod large;
 mod rig;
 mod worker;
 
@@ -29,6 +30,9 @@ struct Args {
     /// Folder for the log, on the disk to be measured; temporary below it.
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// How long the slow readers of large windows read, seconds.
+    #[arg(long, default_value_t = 10)]
+    slow_seconds: u64,
     /// Write the figures to this file as JSON too.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -40,6 +44,9 @@ enum Stage {
     Gateway,
     Worker,
     Delay,
+    /// A window over a large stream, for which the `tourbillon` binary must have been built; not
+    /// among `all`.
+    Large,
 }
 
 /// One figure: its name, its unit and every measurement.
@@ -71,8 +78,20 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     let figures = runtime.block_on(measure(&args))?;
     runtime.shutdown_background();
+    print(&figures)?;
+    if let Some(path) = &args.report {
+        let figure = |f: &Figure| json!({"name": f.name, "unit": f.unit, "median": f.median(), "values": f.values});
+        let report =
+            json!({ "rows": args.rows, "figures": figures.iter().map(figure).collect::<Vec<_>>() });
+        std::fs::write(path, report.to_string())?;
+    }
+    Ok(())
+}
+
+/// Prints a table.
+pub(crate) fn print(figures: &[Figure]) -> anyhow::Result<()> {
     let mut table = String::new();
-    for figure in &figures {
+    for figure in figures {
         let all: Vec<String> = figure.values.iter().map(|v| format!("{v:.3}")).collect();
         table += &format!(
             "{:<44} {:>12.3} {:<10} [{}]\n",
@@ -83,17 +102,15 @@ fn main() -> anyhow::Result<()> {
         );
     }
     std::io::Write::write_all(&mut std::io::stdout(), table.as_bytes())?;
-    if let Some(path) = &args.report {
-        let figure = |f: &Figure| json!({"name": f.name, "unit": f.unit, "median": f.median(), "values": f.values});
-        let report =
-            json!({ "rows": args.rows, "figures": figures.iter().map(figure).collect::<Vec<_>>() });
-        std::fs::write(path, report.to_string())?;
-    }
     Ok(())
 }
 
 async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
     let folder = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+    if args.stage == Stage::Large {
+        let slow = Duration::from_secs(args.slow_seconds);
+        return tokio::task::block_in_place(|| large::measure(&folder, args.rows, slow));
+    }
     let wants = |stage| args.stage == Stage::All || args.stage == stage;
     let mut figures = Vec::new();
     if wants(Stage::Gateway) {

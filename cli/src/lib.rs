@@ -25,6 +25,10 @@ use clap::{CommandFactory, FromArgMatches};
 use args::{Cli, Command};
 use out::Outcome;
 
+/// Threads that read files and do other work that blocks. What such a thread allocates for others
+/// to free stays its own, so the runtime's default of 512 costs gigabytes after a large window.
+const MAX_BLOCKING_THREADS: usize = 32;
+
 /// Parses the process's arguments and runs the command they name.
 pub fn main() -> ExitCode {
     let cli = match parse() {
@@ -34,6 +38,7 @@ pub fn main() -> ExitCode {
     telemetry::start_logs(cli.command.is_service());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

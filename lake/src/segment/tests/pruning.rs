@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use object_store::memory::InMemory;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use tourbillon_core::filter::KeyFilter;
+use tourbillon_core::filter::{EventTimes, KeyFilter};
 use tourbillon_core::open_rows::{offsets, stamps};
 
 use super::layout::{narrow_rows, narrow_segment};
@@ -18,6 +18,9 @@ use crate::faulty::FaultyStore;
 use crate::sample::SYMBOLS;
 
 const CASES: u64 = 250;
+
+/// Where the event time is stored.
+const TS: usize = 6;
 
 struct Case {
     read: SegmentRead,
@@ -65,7 +68,8 @@ fn case(rng: &mut SmallRng, all: &RecordBatch) -> Case {
     ];
     let filters: Vec<_> = filters.into_iter().flatten().collect();
     let keys = KeyPredicate::new(&schema, &filters).unwrap();
-    let keep = |i: &usize| *i < 5 || rng.random_bool(0.4);
+    let event = rng.random_bool(0.4).then(|| times(rng, all));
+    let keep = |i: &usize| *i < 5 || (*i == TS && event.is_some()) || rng.random_bool(0.4);
     let columns: Vec<usize> = (0..schema.stored().fields().len()).filter(keep).collect();
     let last = *offsets(all).last().unwrap();
     let before = rng
@@ -78,11 +82,31 @@ fn case(rng: &mut SmallRng, all: &RecordBatch) -> Case {
             columns,
             hlc,
             keys,
+            event,
             before,
             batch_rows,
         },
         symbols,
         lots,
+    }
+}
+
+/// Event times that are or border on those of rows, or lie outside.
+fn times(rng: &mut SmallRng, all: &RecordBatch) -> EventTimes {
+    let column = all.column(TS).as_primitive::<TimestampNanosecondType>();
+    let mut time = || column.values().choose(rng).unwrap() + rng.random_range(-1..=1);
+    let (one, two) = (time(), time());
+    let (first, last) = match rng.random_range(0..10) {
+        0 => (i64::MIN, one),
+        1 => (one, i64::MAX),
+        2 => (one, one - 1),
+        3 => (0, 5),
+        _ => (one.min(two), one.max(two)),
+    };
+    EventTimes {
+        column: "ts".into(),
+        first,
+        last,
     }
 }
 
@@ -94,6 +118,7 @@ fn oracle(all: &RecordBatch, case: &Case) -> RecordBatch {
         .downcast_dict::<arrow::array::StringArray>();
     let symbols = symbols.unwrap();
     let lots = all.column(4).as_primitive::<Int64Type>();
+    let times = all.column(TS).as_primitive::<TimestampNanosecondType>();
     let keep = |i: usize| {
         let hlc = Hlc(stamps(all)[i]);
         let symbol = arrow::array::ArrayAccessor::value(&symbols, i);
@@ -104,6 +129,9 @@ fn oracle(all: &RecordBatch, case: &Case) -> RecordBatch {
                 .is_none_or(|before| offsets(all)[i] < before.0)
             && (case.symbols.is_empty() || case.symbols.contains(&symbol))
             && (case.lots.is_empty() || case.lots.contains(&lots.value(i)))
+            && case.read.event.as_ref().is_none_or(|event| {
+                times.is_valid(i) && (event.first..=event.last).contains(&times.value(i))
+            })
     };
     let mask: BooleanArray = (0..all.num_rows()).map(|i| Some(keep(i))).collect();
     let kept = filter_record_batch(all, &mask).unwrap();
