@@ -209,7 +209,7 @@ Every stream is a table; a statement sees one snapshot of all that it names, tai
 capitals or dashes need double quotes.")]
 pub(crate) struct SqlCommandArgs {
     /// The statement; `-` reads it from standard input.
-    #[arg(required_unless_present = "file", allow_hyphen_values = true)]
+    #[arg(required_unless_present = "file")]
     pub(crate) statement: Option<String>,
     /// Read the statement from this file.
     #[arg(long, conflicts_with = "statement", value_name = "FILE")]
