@@ -1,20 +1,17 @@
 //! Snapshots of several streams in one text: `quotes=1.7-9.t..;trades=1.12-40.t..`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use tourbillon_query::token::Token;
+use tourbillon_query::token::many::Tokens;
 
 use crate::error::SqlError;
-
-/// Longest text that is looked at, bytes.
-const MAX_BYTES: usize = 256 << 10;
 
 /// Which rows of which stream a statement is computed from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshots {
     /// Tokens by stream.
-    named: BTreeMap<String, Token>,
+    named: Tokens,
     /// A token without a stream: that of the only one a statement names.
     bare: Option<Token>,
 }
@@ -22,46 +19,26 @@ pub struct Snapshots {
 impl Snapshots {
     /// Reads `stream=token;..`, or one bare token.
     pub fn parse(text: &str) -> Result<Self, SqlError> {
-        let wrong = |reason: String| SqlError::Request {
+        let wrong = |error| SqlError::Request {
             name: "snapshot",
-            reason,
+            reason: format!("{error}"),
         };
-        if text.len() > MAX_BYTES {
-            return Err(wrong(format!("is longer than {MAX_BYTES} bytes")));
+        let mut snapshots = Self::default();
+        match text.contains('=') {
+            true => snapshots.named = text.parse().map_err(wrong)?,
+            false => snapshots.bare = Some(text.parse().map_err(wrong)?),
         }
-        if !text.contains('=') {
-            let token = text.parse().map_err(|error| wrong(format!("{error}")))?;
-            return Ok(Self {
-                bare: Some(token),
-                ..Self::default()
-            });
-        }
-        let mut named = BTreeMap::new();
-        for part in text.split(';') {
-            let Some((stream, token)) = part.split_once('=') else {
-                let shown: String = part.chars().take(40).collect();
-                return Err(wrong(format!(
-                    "`{shown}` lacks its stream: write stream=token;.."
-                )));
-            };
-            let shown: String = stream.chars().take(128).collect();
-            let token = token.parse();
-            let token = token.map_err(|error| wrong(format!("of `{shown}`: {error}")))?;
-            if named.insert(stream.to_owned(), token).is_some() {
-                return Err(wrong(format!("names `{shown}` twice")));
-            }
-        }
-        Ok(Self { named, bare: None })
+        Ok(snapshots)
     }
 
     /// Whether it names no rows.
     pub fn is_empty(&self) -> bool {
-        self.named.is_empty() && self.bare.is_none()
+        self.named.0.is_empty() && self.bare.is_none()
     }
 
     /// The tokens that stand with their streams.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Token)> {
-        self.named.iter()
+        self.named.0.iter()
     }
 
     /// The tokens for the streams that a statement names: none if there is no snapshot at all. Tokens
@@ -79,10 +56,10 @@ impl Snapshots {
                               write stream=token;..";
                 return Err(wrong(reason.to_owned()));
             }
-            (None, _) if self.named.is_empty() => return Ok(vec![None; streams.len()]),
+            (None, _) if self.named.0.is_empty() => return Ok(vec![None; streams.len()]),
             (None, _) => {}
         }
-        let token = |stream: &String| match self.named.get(stream) {
+        let token = |stream: &String| match self.named.0.get(stream) {
             Some(token) => Ok(Some(token.clone())),
             None => Err(wrong(format!("has no token for stream `{stream}`"))),
         };
@@ -93,7 +70,7 @@ impl Snapshots {
 impl FromIterator<(String, Token)> for Snapshots {
     fn from_iter<T: IntoIterator<Item = (String, Token)>>(tokens: T) -> Self {
         Self {
-            named: tokens.into_iter().collect(),
+            named: Tokens(tokens.into_iter().collect()),
             bare: None,
         }
     }
@@ -101,14 +78,10 @@ impl FromIterator<(String, Token)> for Snapshots {
 
 impl fmt::Display for Snapshots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(token) = &self.bare {
-            return write!(f, "{token}");
+        match &self.bare {
+            Some(token) => token.fmt(f),
+            None => self.named.fmt(f),
         }
-        for (place, (stream, token)) in self.named.iter().enumerate() {
-            let separator = if place == 0 { "" } else { ";" };
-            write!(f, "{separator}{stream}={token}")?;
-        }
-        Ok(())
     }
 }
 
@@ -135,8 +108,8 @@ mod tests {
     fn what_cannot_be_read_is_told() {
         for (text, told) in [
             ("", "1."),
-            ("trades=", "trades"),
-            ("trades=1.5;1.7", "1.7"),
+            ("trades=", "at 7"),
+            ("trades=1.5;1.7", "at 11"),
             ("trades=1.5;trades=1.5", "twice"),
         ] {
             let error = Snapshots::parse(text).unwrap_err().to_string();

@@ -13,7 +13,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{TimestampNanosecondType, UInt32Type};
 use arrow::ipc::reader::StreamDecoder;
 use futures::StreamExt;
-use reqwest::Response;
+use reqwest::{RequestBuilder, Response};
 use tokio::time::{Instant, sleep, timeout};
 use tourbillon_query::encode::{Encoder, OutputFormat};
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: TailArgs) -> anyhow::Result<Outcome> {
 async fn follow(args: TailArgs, out: &mut (impl Write + Send)) -> anyhow::Result<Outcome> {
     let mut tail = Tail::new(args)?;
     // what is wrong with the request will not come right
-    let mut answer = checked(tail.ask().await?).await?;
+    let mut answer = checked(sent(tail.request()).await?).await?;
     loop {
         let why = match tail.print(answer, out).await? {
             Ended::ReaderGone => return Ok(Outcome::Done),
@@ -52,6 +52,10 @@ async fn follow(args: TailArgs, out: &mut (impl Write + Send)) -> anyhow::Result
         };
         answer = tail.again(&why).await?;
     }
+}
+
+async fn sent(request: RequestBuilder) -> anyhow::Result<Response> {
+    request.send().await.context("cannot reach the service")
 }
 
 /// How a connection ended.
@@ -106,7 +110,8 @@ impl Tail {
         })
     }
 
-    async fn ask(&self) -> anyhow::Result<Response> {
+    /// The next request.
+    fn request(&self) -> RequestBuilder {
         let path = ["v1", "streams", self.stream.as_str(), "subscribe"];
         let mut query = self.keys.clone();
         let asked = [("columns", &self.columns), ("from", &self.from)];
@@ -114,8 +119,7 @@ impl Tail {
         query.extend(asked.into_iter().flatten());
         let url = self.client.url(&path);
         let request = self.client.http().get(url).query(&query);
-        let request = request.header("accept", OutputFormat::Arrow.content_type());
-        request.send().await.context("cannot reach the service")
+        request.header("accept", OutputFormat::Arrow.content_type())
     }
 
     /// Prints what an answer brings, and remembers where it stopped.
@@ -185,7 +189,8 @@ impl Tail {
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
-            why = match self.ask().await {
+            let request = self.request();
+            why = match sent(request).await {
                 Ok(answer) if !answer.status().is_server_error() => return checked(answer).await,
                 Ok(answer) => match checked(answer).await {
                     Ok(answer) => return Ok(answer),
