@@ -19,6 +19,7 @@ mod growth;
 mod held;
 mod http;
 mod metrics;
+mod nested;
 mod output;
 mod prepare;
 #[cfg(test)]
