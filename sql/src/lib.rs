@@ -20,6 +20,7 @@ mod growth;
 mod held;
 mod http;
 mod metrics;
+mod nested;
 mod output;
 mod prepare;
 #[cfg(test)]

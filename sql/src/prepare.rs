@@ -21,6 +21,7 @@ use crate::arrange::arranged;
 use crate::catalog::{CATALOG, SCHEMA, Streams};
 use crate::error::SqlError;
 use crate::growth::check_growth;
+use crate::nested::told_apart;
 use crate::output;
 use crate::service::Core;
 use crate::snapshots::Snapshots;
@@ -92,6 +93,7 @@ impl Core {
                     .into(),
             });
         }
+        let logical = told_apart(logical).map_err(SqlError::Statement)?;
         let logical = state.optimize(&logical).and_then(arranged);
         let logical = logical.map_err(SqlError::Statement)?;
         check_growth(&logical)?;

@@ -274,3 +274,28 @@ async fn streams_are_joined_and_looked_back_in_order() {
     assert_eq!(answer.text(), format!("{{\"c\":{count}}}\n"));
     bench.query.shutdown().await;
 }
+
+#[tokio::test]
+async fn nested_selects_that_are_spelled_alike_all_count() {
+    let (_, bench) = mixed(11, 1).await;
+    for (query, wanted) in [
+        (
+            "select n + 1 as n from (select n + 1 as n from (select n + 1 as n from (select 5 as n)))",
+            8,
+        ),
+        (
+            "select n + 1 as n from (select n + 1 as n from (select n + 1 as n, lot from \
+             (select n as n, lot from ticks where n = 5)))",
+            8,
+        ),
+        (
+            "with a as (select n * n as n from ticks where n = 3), \
+             b as (select n * n as n from a), c as (select n * n as n from b) select n from c",
+            6561,
+        ),
+    ] {
+        let answer = bench.ask(query).await;
+        assert_eq!(answer.text(), format!("{{\"n\":{wanted}}}\n"), "{query}");
+    }
+    bench.query.shutdown().await;
+}
