@@ -411,3 +411,52 @@ async fn a_broken_answer_stays_broken() {
         );
     }
 }
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// With the level that services have by default, a failure is logged with its request, whether it
+/// is the whole answer or breaks one off.
+#[tokio::test]
+async fn failures_are_logged_with_their_request() {
+    let lines = Lines::default();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter("info")
+        .with_ansi(false)
+        .with_writer({
+            let lines = lines.clone();
+            move || lines.clone()
+        });
+    let guard = tracing::subscriber::set_default(logs.finish());
+    let given = [("x-request-id", "trace-8")];
+    ask(app(&[]), "GET", "/broken?x=1", &given).await;
+    ask(app(&[]), "GET", "/nowhere", &given).await;
+    let broken = || async {
+        let rows = stream::once(async {
+            tracing::error!("broken off");
+            Ok::<_, std::io::Error>("x")
+        });
+        Body::from_stream(rows).into_response()
+    };
+    let routes = Router::new().route("/rows", get(broken));
+    ask(layered(routes, &[]), "GET", "/rows", &given).await;
+    drop(guard);
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, told) in lines.iter().zip(["/broken", "broken off"]) {
+        assert!(line.contains("ERROR") && line.contains(told), "{line}");
+        assert!(line.contains("request_id=\"trace-8\""), "{line}");
+    }
+}
