@@ -6,6 +6,8 @@ mod bodies;
 mod delay;
 mod gateway;
 mod rig;
+mod subscribers;
+mod windows;
 mod worker;
 
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-/// Measures gateway, worker and the delay from acknowledgement to reader.
+/// Measures gateway, worker, windows, and the delay from acknowledgement to reader and subscribers.
 #[derive(Debug, Parser)]
 struct Args {
     /// Which stage.
@@ -40,6 +42,8 @@ enum Stage {
     Gateway,
     Worker,
     Delay,
+    Subscribers,
+    Windows,
 }
 
 /// One figure: its name, its unit and every measurement.
@@ -104,6 +108,12 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
     }
     if wants(Stage::Delay) {
         figures.extend(delay::measure(&folder, args.runs).await?);
+    }
+    if wants(Stage::Subscribers) {
+        figures.extend(subscribers::measure(&folder, args.runs).await?);
+    }
+    if wants(Stage::Windows) {
+        figures.extend(windows::measure(&folder, args.rows, args.runs).await?);
     }
     Ok(figures)
 }
