@@ -93,7 +93,7 @@ async fn probe(rig: &Rig, service: &QueryService) -> anyhow::Result<(Vec<f64>, V
     Ok((acks, seen))
 }
 
-fn percentile(values: &[f64], percent: usize) -> f64 {
+pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = sorted.len().saturating_sub(1) * percent / 100;

@@ -7,6 +7,8 @@ mod delay;
 mod gateway;
 mod large;
 mod rig;
+mod subscribers;
+mod windows;
 mod worker;
 
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-/// Measures gateway, worker and the delay from acknowledgement to reader.
+/// Measures gateway, worker, windows, and the delay from acknowledgement to reader and subscribers.
 #[derive(Debug, Parser)]
 struct Args {
     /// Which stage.
@@ -44,6 +46,8 @@ enum Stage {
     Gateway,
     Worker,
     Delay,
+    Subscribers,
+    Windows,
     /// A window over a large stream, for which the `tourbillon` binary must have been built; not
     /// among `all`.
     Large,
@@ -121,6 +125,12 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
     }
     if wants(Stage::Delay) {
         figures.extend(delay::measure(&folder, args.runs).await?);
+    }
+    if wants(Stage::Subscribers) {
+        figures.extend(subscribers::measure(&folder, args.runs).await?);
+    }
+    if wants(Stage::Windows) {
+        figures.extend(windows::measure(&folder, args.rows, args.runs).await?);
     }
     Ok(figures)
 }

@@ -108,8 +108,8 @@ mod tests {
     fn what_cannot_be_read_is_told() {
         for (text, told) in [
             ("", "1."),
-            ("trades=", "at 7"),
-            ("trades=1.5;1.7", "at 11"),
+            ("trades=", "at byte 7"),
+            ("trades=1.5;1.7", "at byte 11"),
             ("trades=1.5;trades=1.5", "twice"),
         ] {
             let error = Snapshots::parse(text).unwrap_err().to_string();

@@ -41,7 +41,12 @@ async fn documented_parameters_are_those_that_are_taken() {
             true => "columns=hlc",
             false => "limit=1",
         };
-        let twice = format!("{called}?{once}&{once}");
+        let required = match path.rsplit('/').next() {
+            Some("bars") => "interval=1s&",
+            Some("asof") => "left=ticks&right=ticks&",
+            _ => "",
+        };
+        let twice = format!("{called}?{required}{once}&{once}");
         let answer = bench.get(&twice, "*/*").await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{twice}");
         assert!(answer.text().contains("twice"), "{}", answer.text());
@@ -65,5 +70,5 @@ async fn documented_defaults_change_nothing() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 3, "order, consistency and wait have defaults");
+    assert_eq!(seen, 4, "time, order, consistency and wait have defaults");
 }
