@@ -174,7 +174,7 @@ impl Tail {
     }
 
     /// Another connection, if there is one before patience ends.
-    async fn again(&self, why: &str) -> anyhow::Result<Response> {
+    async fn again(&mut self, why: &str) -> anyhow::Result<Response> {
         let (until, mut pause) = (self.heard + self.retry_for, PAUSE.0);
         let mut why = why.to_owned();
         let mut told = false;

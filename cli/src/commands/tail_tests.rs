@@ -50,7 +50,7 @@ fn rows(from: i64, to: i64) -> RecordBatch {
             "writer",
             Arc::new(UInt32Array::from_value(
                 3,
-                (to - from).unsigned_abs() as usize,
+                usize::try_from(to - from).unwrap(),
             )),
         ),
     ];

@@ -61,8 +61,10 @@ fn money(value: i128) -> String {
     format!("{sign}{whole}.{part:09}")
 }
 
+type Passes = Box<dyn Fn(&Row) -> bool>;
+
 /// A condition and the rows for which it is true.
-fn condition(rng: &mut SmallRng, all: &[Row]) -> (String, Box<dyn Fn(&Row) -> bool>) {
+fn condition(rng: &mut SmallRng, all: &[Row]) -> (String, Passes) {
     match rng.random_range(0..9) {
         0 => {
             let at = stamp(rng, all);
