@@ -104,7 +104,7 @@ struct Newest {
     place: (usize, usize),
 }
 
-/// A join in progress. Holds a left batch, at most [`MAX_HELD`] right ones, and a right row for
+/// A join in progress. Holds a left batch, at most `MAX_HELD` right ones, and a right row for
 /// each of at most [`MAX_JOIN_KEYS`] keys.
 #[derive(Debug)]
 pub struct AsOf {
