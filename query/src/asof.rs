@@ -28,6 +28,10 @@ use crate::token::many::Tokens;
 use crate::window::Window;
 use params::{AsOfParams, AsOfRequest};
 
+/// Join two streams as of
+///
+/// Each row of the left window with the newest row of the right stream that is not later and equal
+/// in the columns joined on; nulls if there is none.
 #[utoipa::path(
     get,
     path = "/v1/asof",

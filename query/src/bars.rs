@@ -28,6 +28,10 @@ use params::{BarPlace, BarsCursor, BarsParams};
 /// bars to come at once, and doubles up to this. Batches are cut by their rows alone, so answers are.
 const MOST_PATIENCE: usize = 128;
 
+/// Read bars
+///
+/// Open, high, low, close, volume, notional, vwap and count of the trades of each key in each
+/// interval that has any, in the order of time, then key.
 #[utoipa::path(
     get,
     path = "/v1/streams/{stream}/bars",

@@ -98,7 +98,9 @@ impl TryFrom<SqlRequest> for Statement {
     }
 }
 
-/// Answers a SQL statement over every stream, tails included, under one snapshot.
+/// Ask in SQL
+///
+/// One statement over every stream, tails included, under one snapshot.
 #[utoipa::path(
     post,
     path = "/v1/sql",
