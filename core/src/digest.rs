@@ -1,10 +1,14 @@
 //! BLAKE3 digests, written as 64 hex digits.
 
+mod pieces;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+pub use pieces::{PIECE_BYTES, are_pieces_of, file_digest, subtree};
 
 /// A BLAKE3 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -28,6 +28,9 @@ pub struct SegmentMeta {
     pub rows_root: Digest,
     /// Digest over the file's bytes.
     pub file_hash: Digest,
+    /// Digests of the file's pieces, which together give `file_hash`; none if it is only one piece.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pieces: Vec<Digest>,
     /// Size of the file, bytes.
     pub bytes: u64,
     /// Key of the first row.
@@ -181,6 +184,7 @@ impl SegmentMeta {
     /// Without what depends on the Parquet encoder.
     fn essence(mut self) -> Self {
         self.file_hash = Digest::ZERO;
+        self.pieces = Vec::new();
         self.bytes = 0;
         self
     }

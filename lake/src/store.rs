@@ -10,7 +10,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use tourbillon_core::digest::Digest;
+use tourbillon_core::digest::{Digest, file_digest};
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::{RejectsMeta, SegmentMeta};
 use tourbillon_core::sealer::RejectedFrame;
@@ -20,6 +20,7 @@ use crate::blocking::off_thread;
 use crate::error::LakeError;
 use crate::metrics;
 use crate::rejects::{decode_rejects, encode_rejects};
+use crate::segment::footers::Footers;
 use crate::segment::sound::Sound;
 use crate::segment::verify::verify_segment;
 use crate::segment::write::EncodedSegment;
@@ -32,6 +33,7 @@ pub struct Lake {
     /// Folder of a local store, whose files must be flushed by hand.
     pub(crate) local: Option<Arc<PathBuf>>,
     pub(crate) sound: Arc<Sound>,
+    pub(crate) footers: Arc<Footers>,
 }
 
 impl Lake {
@@ -71,6 +73,7 @@ impl Lake {
             url: url.into(),
             local: None,
             sound: Arc::default(),
+            footers: Arc::default(),
         }
     }
 
@@ -91,6 +94,7 @@ impl Lake {
             url: url.into(),
             local: Some(Arc::new(folder)),
             sound: Arc::default(),
+            footers: Arc::default(),
         })
     }
 
@@ -118,8 +122,10 @@ impl Lake {
             }
         }
         if let Some(found) = self.get(&path).await? {
+            let (file_hash, pieces) = file_digest(&found);
             let meta = SegmentMeta {
-                file_hash: Digest::of(&found),
+                file_hash,
+                pieces,
                 bytes: found.len() as u64,
                 ..segment.meta.clone()
             };

@@ -25,6 +25,9 @@ use crate::token::{RowPlace, Token};
 /// Rows of the batches that answers are made of.
 pub const ANSWER_ROWS: usize = 8192;
 
+/// Rows that are decoded at a time at least: filters may leave few of them.
+const LEAST_ROWS: usize = 256;
+
 /// Longest page that is told to have a next one: it is read before it is answered, so that the
 /// headers can say so.
 pub const MAX_PAGE_ROWS: usize = 65_536;
@@ -140,7 +143,7 @@ impl QueryService {
                 keys,
                 event,
                 before: None,
-                batch_rows: ANSWER_ROWS,
+                batch_rows: batch_rows(params.limit),
             },
         })
     }
@@ -327,6 +330,11 @@ async fn rows(
         Some(limit) if limit <= MAX_PAGE_ROWS => order::page(ordered, limit, order).await,
         Some(limit) => Ok((order::limited(ordered, limit), None)),
     }
+}
+
+/// Rows that are decoded at a time: no more of an input than the answer can take.
+fn batch_rows(limit: Option<usize>) -> usize {
+    limit.map_or(ANSWER_ROWS, |limit| limit.clamp(LEAST_ROWS, ANSWER_ROWS))
 }
 
 /// System columns, then what the answer or the filters need.

@@ -120,10 +120,13 @@ impl Upkeep {
         let look = (span / LOOKS).clamp(LOOK.0, LOOK.1);
         let mut upheld = self.begin().await?;
         loop {
-            self.compact(&mut upheld).await?;
+            // what is to go must not wait until all that is behind has been compacted
+            let is_behind = self.compact(&mut upheld).await?;
             self.sweep(&mut upheld).await?;
             self.retain(&mut upheld).await?;
-            sleep(look).await;
+            if !is_behind {
+                sleep(look).await;
+            }
         }
     }
 
@@ -192,17 +195,19 @@ impl Upkeep {
         Chain::compactions(&self.lake, &self.def.name, self.partition)
     }
 
-    /// Takes every new commit, and makes or finds the compactions that are due.
-    async fn compact(&self, upheld: &mut Upheld) -> Result<(), WorkerError> {
+    /// Takes new commits up to one that makes compactions due, and makes or finds those. Whether
+    /// there was one.
+    async fn compact(&self, upheld: &mut Upheld) -> Result<bool, WorkerError> {
         let chain = Chain::new(&self.lake, &self.def.name, self.partition);
         loop {
             let link = chain.after_tip(&upheld.commits).await;
             let link = link.map_err(|e| self.failed("read the commit chain", e))?;
-            let Some(link) = link else { return Ok(()) };
+            let Some(link) = link else { return Ok(false) };
             let body = &link.commit.body;
             upheld.watermark = body.state.watermark;
             let due = upheld.planner.take(body, upheld.commits, link.tip);
             upheld.commits = link.tip;
+            let some_due = !due.is_empty();
             for plan in due {
                 let segments = plan.groups.iter().flatten().cloned().collect();
                 let (body, tip) = self.compacted(plan, &upheld.compactions).await?;
@@ -212,6 +217,9 @@ impl Upkeep {
                     segments,
                     body,
                 });
+            }
+            if some_due {
+                return Ok(true);
             }
         }
     }

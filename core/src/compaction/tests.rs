@@ -26,6 +26,7 @@ fn segment(first: i64, last: i64, rows: u64, schema_version: u32) -> SegmentMeta
         rows,
         rows_root: Digest::of(&first.to_le_bytes()),
         file_hash: Digest::ZERO,
+        pieces: Vec::new(),
         bytes: rows,
         first_key: key(first),
         last_key: key(last),

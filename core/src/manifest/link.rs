@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::ids::PartitionId;
 
 /// Version of the commit format that this build writes and reads.
-pub const COMMIT_VERSION: u32 = 2;
+pub const COMMIT_VERSION: u32 = 3;
 
 /// A commit that cannot be read.
 #[derive(Debug, Error)]

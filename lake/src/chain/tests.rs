@@ -29,6 +29,7 @@ fn segment(seq: u64) -> SegmentMeta {
         rows: 5,
         rows_root: Digest::of(&seq.to_le_bytes()),
         file_hash: Digest::of(b"file"),
+        pieces: Vec::new(),
         bytes: 9,
         first_key: key(first),
         last_key: key(first + 50),

@@ -1,10 +1,5 @@
 //! Reading what a query needs of a segment: pruned by page, projected, filtered, in key order.
 
-#![expect(
-    deprecated,
-    reason = "the reader that replaces ParquetObjectReader is not out yet"
-)]
-
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,24 +11,22 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicate, ArrowPredicateFn, ArrowReaderOptions, RowFilter, RowSelection, RowSelector,
+    ArrowPredicate, ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, RowFilter, RowSelection, RowSelector,
 };
-use parquet::arrow::async_reader::{
-    ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
-};
+use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use tourbillon_core::digest::Digest;
 use tourbillon_core::filter::{EventTimes, KeyPredicate};
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, StreamName};
 use tourbillon_core::manifest::SegmentMeta;
 use tourbillon_core::open_rows::{offsets, stamps};
 
+use super::reader::SoundReader;
 use crate::error::LakeError;
 use crate::store::{Lake, object_path};
 
@@ -55,16 +48,16 @@ pub struct SegmentRead {
     pub batch_rows: usize,
 }
 
-type Builder = ParquetRecordBatchStreamBuilder<ParquetObjectReader>;
+type Builder = ParquetRecordBatchStreamBuilder<SoundReader>;
 
 impl Lake {
     /// Streams the rows of a segment. Dropping the stream stops reading. Pages that can hold no
     /// stamp or event time of the window are not fetched, and of columns that are not filtered by
     /// only the pages that hold a row with accepted keys and event time.
     ///
-    /// Bytes that are not those of the commit are never served: the first read of a segment in
-    /// this process reads the file once from front to back and compares its hash, before the first
-    /// row. `docs/adr/0010-segment-hash-on-first-read.md` says why and what it costs.
+    /// Bytes that are not those of the commit are never served: whoever is the first in this
+    /// process to read from a piece of the file reads the piece whole and compares its digest.
+    /// `docs/adr/0020-pieces-of-segments.md` says why and what it costs.
     pub async fn read_segment(
         &self,
         stream: &StreamName,
@@ -72,18 +65,15 @@ impl Lake {
         read: SegmentRead,
     ) -> Result<BoxStream<'static, Result<RecordBatch, LakeError>>, LakeError> {
         let path = object_path(stream, &meta.name);
-        self.check_segment(&path, meta).await?;
+        let (bytes, pieces) = self.pieces(&path, meta).await?;
         let name: Arc<str> = path.as_ref().into();
-        let reader = ParquetObjectReader::new(Arc::clone(&self.store), path.clone())
-            .with_file_size(meta.bytes)
-            .with_preload_column_index(true)
-            .with_preload_offset_index(true);
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let builder = Builder::new_with_options(reader, options);
-        let builder = match checked(&name, AssertUnwindSafe(builder).catch_unwind().await) {
-            Ok(builder) => builder,
-            Err(error) => return Err(self.wrong_size(&path, meta).await.unwrap_or(error)),
+        let mut reader = SoundReader {
+            store: Arc::clone(&self.store),
+            path,
+            pieces,
         };
+        let footer = self.footer(bytes, &name, &mut reader).await?;
+        let builder = Builder::new_with_metadata(reader, footer);
         let batches = read.plan(builder).map_err(|source| failed(&name, source))?;
         let batches = AssertUnwindSafe(batches).catch_unwind().then(move |batch| {
             let trimmed = checked(&name, batch).and_then(|batch| {
@@ -100,17 +90,33 @@ impl Lake {
         Ok(batches.filter(some_rows).boxed())
     }
 
-    /// Tells a file that was cut off from a store that does not answer.
-    async fn wrong_size(&self, path: &Path, meta: &SegmentMeta) -> Option<LakeError> {
-        let size = self.store.head(path).await.ok()?.size;
-        (size != meta.bytes).then(|| LakeError::Damaged {
-            path: path.to_string(),
-            reason: format!("it has {size} bytes and its commit says {}", meta.bytes),
-        })
+    /// The footer of the segment that has these bytes, from memory or read.
+    async fn footer(
+        &self,
+        bytes: Digest,
+        name: &str,
+        reader: &mut SoundReader,
+    ) -> Result<ArrowReaderMetadata, LakeError> {
+        if let Some(footer) = self.footers.get(&bytes) {
+            return Ok(footer);
+        }
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let footer = ArrowReaderMetadata::load_async(reader, options);
+        let footer = checked(name, AssertUnwindSafe(footer).catch_unwind().await)?;
+        self.footers.put(bytes, footer.clone());
+        Ok(footer)
     }
 }
 
+/// What went wrong, taken out of the Parquet reader's error if it happened below it.
 fn failed(path: &str, source: ParquetError) -> LakeError {
+    let source = match source {
+        ParquetError::External(cause) => match cause.downcast() {
+            Ok(below) => return *below,
+            Err(cause) => ParquetError::External(cause),
+        },
+        other => other,
+    };
     LakeError::Parquet {
         action: "read",
         path: path.to_owned(),
@@ -137,7 +143,7 @@ impl SegmentRead {
     fn plan(
         &self,
         builder: Builder,
-    ) -> Result<ParquetRecordBatchStream<ParquetObjectReader>, ParquetError> {
+    ) -> Result<ParquetRecordBatchStream<SoundReader>, ParquetError> {
         let all = self.columns.fields().iter();
         let mask = roots(&builder, all.map(|field| field.name().as_str()));
         let selection = self.select(builder.metadata());

@@ -1,155 +1,159 @@
-//! Segments whose bytes were found to be those that their commit names.
+//! Which pieces of segments were found to be those that their commits name.
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use futures::stream::BoxStream;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectStoreExt};
-use tokio::sync::OnceCell;
-use tourbillon_core::digest::Digest;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tourbillon_core::digest::{Digest, PIECE_BYTES, are_pieces_of, subtree};
 use tourbillon_core::manifest::SegmentMeta;
 
-use crate::blocking::off_thread;
 use crate::error::LakeError;
 use crate::store::{Lake, store_error};
 
-/// Segments remembered at most, by estimate 150 bytes each.
-const MAX_KNOWN: usize = 65_536;
+/// Memory for what is known of segments: about 200,000 of them that are one piece, or 1 TB in
+/// large ones. What is forgotten is hashed again.
+const MAX_BYTES: u64 = 32 << 20;
 
-/// Parts of a download at least this large are hashed off the async thread.
-const LARGE_BYTES: usize = 128 << 10;
+/// How many segments that may be; only the first size of the cache's table.
+const EXPECTED: usize = 4096;
 
-/// The segments that were checked since the process began. Forgets the oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct Sound {
-    known: Mutex<Known>,
+/// What is known of the segments that were used most lately.
+#[derive(Debug)]
+pub(crate) struct Sound(Cache<Digest, Arc<Pieces>, ByMemory>);
+
+#[derive(Clone, Debug)]
+struct ByMemory;
+
+impl Weighter<Digest, Arc<Pieces>> for ByMemory {
+    fn weight(&self, _: &Digest, pieces: &Arc<Pieces>) -> u64 {
+        128 + 33 * pieces.digests.len() as u64
+    }
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    /// A cell is set once its segment was found sound; whoever reads it meanwhile waits for it.
-    cells: HashMap<Digest, Arc<OnceCell<()>>>,
-    order: VecDeque<Digest>,
+impl Default for Sound {
+    fn default() -> Self {
+        Self(Cache::with_weighter(EXPECTED, MAX_BYTES, ByMemory))
+    }
 }
 
-impl Sound {
-    fn cell(&self, key: Digest, most: usize) -> Arc<OnceCell<()>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = known.cells.get(&key) {
-            return Arc::clone(cell);
+/// The pieces of a segment, and which of them were seen and found sound since the process began.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    bytes: u64,
+    /// Of a segment that is one piece, the digest of the whole.
+    digests: Vec<Digest>,
+    sound: Vec<AtomicBool>,
+}
+
+impl Pieces {
+    /// Takes them from a commit, unless they do not fit together.
+    fn of(meta: &SegmentMeta) -> Option<Self> {
+        if !are_pieces_of(&meta.pieces, meta.bytes, meta.file_hash) {
+            return None;
         }
-        if known.order.len() >= most
-            && let Some(oldest) = known.order.pop_front()
-        {
-            known.cells.remove(&oldest);
+        let digests = match &meta.pieces[..] {
+            [] => vec![meta.file_hash],
+            pieces => pieces.to_vec(),
+        };
+        let sound = digests.iter().map(|_| AtomicBool::new(false)).collect();
+        Some(Self {
+            bytes: meta.bytes,
+            digests,
+            sound,
+        })
+    }
+
+    /// Size of the segment.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether every piece under a range of bytes was found sound.
+    pub(crate) fn are_sound(&self, range: &Range<u64>) -> bool {
+        let sound = |number: usize| self.sound[number].load(Ordering::Relaxed);
+        self.under(range).all(sound)
+    }
+
+    /// The bytes of the pieces under each of some ranges, in order, those that touch as one.
+    pub(crate) fn whole(&self, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+        let spans = ranges.iter().map(|range| self.under(range));
+        let mut spans: Vec<_> = spans.filter(|span| !span.is_empty()).collect();
+        spans.sort_by_key(|span| span.start);
+        let mut whole: Vec<Range<u64>> = Vec::new();
+        for span in spans {
+            let from = span.start as u64 * PIECE_BYTES;
+            let to = (span.end as u64 * PIECE_BYTES).min(self.bytes);
+            match whole.last_mut() {
+                Some(last) if last.end >= from => last.end = last.end.max(to),
+                _ => whole.push(from..to),
+            }
         }
-        known.order.push_back(key);
-        Arc::clone(known.cells.entry(key).or_default())
+        whole
+    }
+
+    /// Holds whole pieces, the first of which begins at `from`, against their digests; false if one
+    /// differs.
+    pub(crate) fn prove(&self, from: u64, bytes: &Bytes) -> bool {
+        let step = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX);
+        let numbers = self.under(&(from..from + bytes.len() as u64));
+        numbers.zip(bytes.chunks(step)).all(|(number, piece)| {
+            let sound = &self.sound[number];
+            let proven = sound.load(Ordering::Relaxed) || self.digest(number, piece);
+            sound.store(proven, Ordering::Relaxed);
+            proven
+        })
+    }
+
+    fn digest(&self, number: usize, piece: &[u8]) -> bool {
+        let found = match self.digests.len() {
+            1 => Digest::of(piece),
+            _ => subtree(number as u64, piece),
+        };
+        found == self.digests[number]
+    }
+
+    /// Numbers of the pieces under a range within the segment.
+    fn under(&self, range: &Range<u64>) -> Range<usize> {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let end = number(range.end.div_ceil(PIECE_BYTES)).min(self.digests.len());
+        number(range.start / PIECE_BYTES).min(end)..end
     }
 }
 
 impl Lake {
-    /// Fails unless the segment's bytes have the `file_hash` of its commit. The first call for a
-    /// segment reads it once from front to back, in bounded memory; later calls of this process
-    /// cost nothing, in a local folder a look at size and time of the file, which is read again if
-    /// they changed. Calls for one segment at the same time share one reading.
-    pub(crate) async fn check_segment(
+    /// What identifies a segment's bytes in this process, and what is known of its pieces. In a
+    /// local folder all is forgotten of a file whose size or time has changed.
+    pub(crate) async fn pieces(
         &self,
         path: &Path,
         meta: &SegmentMeta,
-    ) -> Result<(), LakeError> {
-        let mut identity = format!("{path}\n{}\n", meta.file_hash);
-        if self.local.is_some() {
-            let head = self.store.head(path).await;
-            let head = head.map_err(|source| store_error("read", path, source))?;
-            let changed = head.last_modified.timestamp_nanos_opt();
-            identity = format!("{identity}{} {changed:?}", head.size);
-        }
-        let key = Digest::of(identity.as_bytes());
-        let cell = self.sound.cell(key, MAX_KNOWN);
-        cell.get_or_try_init(|| self.hash_segment(path, meta))
-            .await?;
-        Ok(())
-    }
-
-    async fn hash_segment(&self, path: &Path, meta: &SegmentMeta) -> Result<(), LakeError> {
-        let failed = |source| store_error("read", path, source);
+    ) -> Result<(Digest, Arc<Pieces>), LakeError> {
         let damaged = |reason: String| LakeError::Damaged {
             path: path.to_string(),
             reason,
         };
-        let found = self.store.get(path).await.map_err(failed)?;
-        let (size, said) = (found.meta.size, meta.bytes);
-        if size != said {
-            let reason = format!("it has {size} bytes and its commit says {said}");
-            return Err(damaged(reason));
+        let mut identity = format!("{path}\n{}\n", meta.file_hash);
+        if self.local.is_some() {
+            let head = self.store.head(path).await;
+            let head = head.map_err(|source| store_error("read", path, source))?;
+            if head.size != meta.bytes {
+                return Err(damaged(other_size(head.size, meta.bytes)));
+            }
+            let changed = head.last_modified.timestamp_nanos_opt();
+            identity = format!("{identity}{} {changed:?}", head.size);
         }
-        let digest = match found.payload {
-            GetResultPayload::File(file, _) => hash_file(file).await,
-            GetResultPayload::Stream(parts) => hash_parts(parts).await,
-        };
-        if digest.map_err(failed)? != meta.file_hash {
-            let reason = "its bytes do not have the file_hash of its commit".to_owned();
-            return Err(damaged(reason));
-        }
-        Ok(())
+        let key = Digest::of(identity.as_bytes());
+        let unfit = || damaged("the pieces that its commit names do not give its file_hash".into());
+        let make = || Pieces::of(meta).map(Arc::new).ok_or_else(unfit);
+        Ok((key, self.sound.0.get_or_insert_with(&key, make)?))
     }
 }
 
-async fn hash_file(file: File) -> Result<Digest, object_store::Error> {
-    let hash = move || -> io::Result<Digest> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(file)?;
-        Ok(Digest(*hasher.finalize().as_bytes()))
-    };
-    off_thread(hash).await.map_err(broken)?.map_err(broken)
-}
-
-async fn hash_parts(
-    mut parts: BoxStream<'static, Result<Bytes, object_store::Error>>,
-) -> Result<Digest, object_store::Error> {
-    let mut hasher = Box::new(blake3::Hasher::new());
-    while let Some(part) = parts.try_next().await? {
-        if part.len() < LARGE_BYTES {
-            hasher.update(&part);
-            continue;
-        }
-        let add = move || {
-            hasher.update(&part);
-            hasher
-        };
-        hasher = off_thread(add).await.map_err(broken)?;
-    }
-    Ok(Digest(*hasher.finalize().as_bytes()))
-}
-
-fn broken(error: impl std::error::Error + Send + Sync + 'static) -> object_store::Error {
-    object_store::Error::Generic {
-        store: "file",
-        source: Box::new(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_are_forgotten() {
-        let sound = Sound::default();
-        let key = |i: u8| Digest::of(&[i]);
-        for i in 0..5 {
-            sound.cell(key(i), 3).set(()).unwrap();
-        }
-        let known = |i| sound.cell(key(i), 3).initialized();
-        assert_eq!([4, 3, 2].map(known), [true; 3]);
-        assert!(!known(1));
-        assert_eq!(sound.known.lock().unwrap().cells.len(), 3);
-        assert_eq!(sound.known.lock().unwrap().order.len(), 3);
-    }
+pub(crate) fn other_size(found: u64, said: u64) -> String {
+    format!("it has {found} bytes and its commit says {said}")
 }

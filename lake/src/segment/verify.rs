@@ -6,7 +6,7 @@ use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use tourbillon_core::digest::Digest;
+use tourbillon_core::digest::file_digest;
 use tourbillon_core::manifest::SegmentMeta;
 use tourbillon_core::rows_root::RootHasher;
 use tourbillon_core::sealer::SLICE_ROWS;
@@ -37,8 +37,13 @@ pub(crate) fn check_bytes(path: &str, bytes: &Bytes, meta: &SegmentMeta) -> Resu
     if bytes.len() as u64 != meta.bytes {
         return Err(damaged(path, "it does not have the size of its commit"));
     }
-    if Digest::of(bytes) != meta.file_hash {
+    let (file_hash, pieces) = file_digest(bytes);
+    if file_hash != meta.file_hash {
         let reason = "its bytes do not have the file_hash of its commit";
+        return Err(damaged(path, reason));
+    }
+    if pieces != meta.pieces {
+        let reason = "its bytes do not have the pieces of its commit";
         return Err(damaged(path, reason));
     }
     Ok(())

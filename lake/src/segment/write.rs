@@ -13,7 +13,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
-use tourbillon_core::digest::Digest;
+use tourbillon_core::digest::{Digest, file_digest};
 use tourbillon_core::hlc::Key;
 use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_core::manifest::SegmentMeta;
@@ -119,11 +119,13 @@ impl SegmentBuilder {
         let (first_key, last_key) = self.facts.range().map_err(damaged)?;
         let rows_root = self.root.finish().map_err(|e| failed(e.into()))?;
         let bytes = self.writer.into_inner().map_err(failed)?;
+        let (file_hash, pieces) = file_digest(&bytes);
         let meta = SegmentMeta {
             name: segment_name(partition, first_key, rows_root),
             rows: self.facts.rows,
             rows_root,
-            file_hash: Digest::of(&bytes),
+            file_hash,
+            pieces,
             bytes: bytes.len() as u64,
             first_key,
             last_key,

@@ -56,17 +56,73 @@ async fn a_local_file_that_changed_is_checked_again() {
     assert!(names(&error, &path), "{error:?}");
 }
 
-#[tokio::test]
-async fn a_segment_is_hashed_once_however_many_read_it() {
+/// A segment of several pieces in a store that counts.
+async fn large() -> (FaultyStore, Lake, EncodedSegment) {
     let store = FaultyStore::new(Arc::new(InMemory::new()), |_, _| None);
     let lake = Lake::with_store(Arc::new(store.clone()), "memory://");
-    let made = segment(&[rows(9, 20_000)]);
+    let made = segment(&[rows(9, 400_000)]);
+    assert!(made.meta.pieces.len() > 5, "{} bytes", made.meta.bytes);
     lake.put_segment(&stream(), &made).await.unwrap();
+    (store, lake, made)
+}
+
+/// The first rows only.
+fn few(made: &EncodedSegment) -> SegmentRead {
+    let first = made.meta.first_key.hlc;
+    SegmentRead {
+        hlc: first..first.plus(10),
+        ..whole(schema().stored())
+    }
+}
+
+#[tokio::test]
+async fn a_small_window_proves_only_the_pieces_under_it_and_once() {
+    let (store, lake, made) = large().await;
+    let cost = async |wanted| {
+        let before = store.read_bytes();
+        let rows = read(&lake, &made.meta, wanted).await.unwrap();
+        assert!(!rows.is_empty());
+        store.read_bytes() - before
+    };
+    let first = cost(few(&made)).await;
+    let again = cost(few(&made)).await;
+    let all = cost(whole(schema().stored())).await;
+    let piece = tourbillon_core::digest::PIECE_BYTES;
+    assert!(first >= piece && first < made.meta.bytes, "{first} of {}", made.meta.bytes);
+    assert!(again < piece / 2, "{again}");
+    // pieces are read whole once: no more than the file, and what borders on two row groups
+    assert!(all <= made.meta.bytes + 4 * piece, "{all}");
+}
+
+#[tokio::test]
+async fn damage_is_found_when_its_piece_is_read_and_not_served() {
+    let (_, lake, made) = large().await;
     let path = object_path(&stream(), &made.meta.name);
-    let clones: Vec<Lake> = (0..8).map(|_| lake.clone()).collect();
-    let checks = clones
-        .iter()
-        .map(|lake| lake.check_segment(&path, &made.meta));
-    futures::future::try_join_all(checks).await.unwrap();
-    assert_eq!(store.read_bytes(), made.meta.bytes);
+    let mut bytes = made.bytes.to_vec();
+    // in a page of the second row group
+    let at = bytes.len() * 2 / 3;
+    bytes[at] ^= 1;
+    lake.put(&path, bytes.into(), PutMode::Overwrite).await.unwrap();
+    read(&lake, &made.meta, few(&made)).await.unwrap();
+    for _ in 0..2 {
+        let error = read(&lake, &made.meta, whole(schema().stored())).await;
+        assert!(names(&error.unwrap_err(), &path));
+    }
+}
+
+#[tokio::test]
+async fn pieces_that_do_not_give_the_file_hash_are_refused() {
+    let (_, lake, made) = large().await;
+    let spoil: [fn(&mut SegmentMeta); 3] = [
+        |meta| meta.pieces.clear(),
+        |meta| meta.pieces[1] = Digest::ZERO,
+        |meta| meta.file_hash = Digest::ZERO,
+    ];
+    for change in spoil {
+        let mut meta = made.meta.clone();
+        change(&mut meta);
+        let error = read(&lake, &meta, few(&made)).await.unwrap_err();
+        assert!(matches!(error, LakeError::Damaged { .. }), "{error:?}");
+        assert!(verify_segment("the-path", &made.bytes, &meta).is_err());
+    }
 }
