@@ -106,10 +106,7 @@ fn external(error: LakeError) -> ParquetError {
 }
 
 impl AsyncFileReader for SoundReader {
-    fn get_bytes(
-        &mut self,
-        range: Range<u64>,
-    ) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
         let found = async { self.read(vec![range]).await.map_err(external) };
         let one = found.map(|found| Ok(found?.into_iter().next().unwrap_or_default()));
         one.boxed()

@@ -4,6 +4,7 @@ use object_store::PutMode;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::EncodedSegment;
 use crate::faulty::FaultyStore;
 use crate::store::object_path;
 
@@ -88,7 +89,11 @@ async fn a_small_window_proves_only_the_pieces_under_it_and_once() {
     let again = cost(few(&made)).await;
     let all = cost(whole(schema().stored())).await;
     let piece = tourbillon_core::digest::PIECE_BYTES;
-    assert!(first >= piece && first < made.meta.bytes, "{first} of {}", made.meta.bytes);
+    assert!(
+        first >= piece && first < made.meta.bytes,
+        "{first} of {}",
+        made.meta.bytes
+    );
     assert!(again < piece / 2, "{again}");
     // pieces are read whole once: no more than the file, and what borders on two row groups
     assert!(all <= made.meta.bytes + 4 * piece, "{all}");
@@ -102,7 +107,9 @@ async fn damage_is_found_when_its_piece_is_read_and_not_served() {
     // in a page of the second row group
     let at = bytes.len() * 2 / 3;
     bytes[at] ^= 1;
-    lake.put(&path, bytes.into(), PutMode::Overwrite).await.unwrap();
+    lake.put(&path, bytes.into(), PutMode::Overwrite)
+        .await
+        .unwrap();
     read(&lake, &made.meta, few(&made)).await.unwrap();
     for _ in 0..2 {
         let error = read(&lake, &made.meta, whole(schema().stored())).await;
