@@ -63,11 +63,7 @@ impl Core {
     async fn plan(&self, statement: &Statement) -> Result<Prepared, SqlError> {
         let mut state = self.state.clone();
         state.mark_start_execution();
-        let dialect = state.config_options().sql_parser.dialect;
-        let parsed = state.sql_to_statement(&statement.query, &dialect);
-        let parsed = parsed.map_err(SqlError::Statement)?;
-        check_reads(&parsed)?;
-        let names = self.streams(&state, &parsed).await?;
+        let names = self.known(tables(&state, &statement.query)?).await;
         let (tables, snapshots) = self.open(&names, statement).await?;
         let complete_through = match names.len() {
             1 => snapshots
@@ -76,29 +72,8 @@ impl Core {
             _ => None,
         };
         state.register_catalog_list(Arc::new(self.catalog(tables)));
-        let logical = state.statement_to_plan(parsed).await;
-        let logical = logical.map_err(SqlError::Statement)?;
-        let readonly = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        readonly
-            .verify_plan(&logical)
-            .map_err(SqlError::Statement)?;
-        let holes = logical.get_parameter_names().map_err(SqlError::Statement)?;
-        if !holes.is_empty() {
-            return Err(SqlError::Request {
-                name: "query",
-                reason: "parameters like `$1` or `?` are not taken: write the values into it"
-                    .into(),
-            });
-        }
-        let logical = told_apart(logical).map_err(SqlError::Statement)?;
-        let logical = state.optimize(&logical).and_then(arranged);
-        let logical = logical.map_err(SqlError::Statement)?;
-        check_growth(&logical)?;
         let mut prepared = Prepared {
-            logical,
+            logical: logical(&state, &statement.query)?,
             state,
             snapshots,
             complete_through,
@@ -108,39 +83,16 @@ impl Core {
         Ok(prepared)
     }
 
-    /// The streams that a statement names, in order.
-    async fn streams(
-        &self,
-        state: &SessionState,
-        statement: &Parsed,
-    ) -> Result<Vec<String>, SqlError> {
-        let named = state.resolve_table_references(statement);
-        let named = named.map_err(SqlError::Statement)?;
-        let ours = |table: &TableReference| {
-            table.catalog().is_none_or(|catalog| catalog == CATALOG)
-                && table.schema().is_none_or(|schema| schema == SCHEMA)
-        };
-        let ours = named.iter().filter(|table| ours(table));
-        let mut names: Vec<String> = ours.map(|table| table.table().to_owned()).collect();
-        names.sort_unstable();
-        names.dedup();
-        if names.len() > MAX_STREAMS {
-            return Err(SqlError::Request {
-                name: "query",
-                reason: format!(
-                    "names {} tables, and {MAX_STREAMS} is the most",
-                    names.len()
-                ),
-            });
-        }
+    /// Those of the tables that are streams. What does not exist is told by the planner, which knows
+    /// its place in the statement.
+    async fn known(&self, names: Vec<String>) -> Vec<String> {
         let mut known = Vec::new();
         for name in names {
-            // what does not exist is told by the planner, which knows its place
             if self.sources.query.find(&name).await.is_ok() {
                 known.push(name);
             }
         }
-        Ok(known)
+        known
     }
 
     /// The tables of these streams, and the snapshots under which they are read.
@@ -186,6 +138,64 @@ impl Core {
         };
         Streams::new(view, tables, Arc::new(shown))
     }
+}
+
+/// Our tables that a statement names, in order.
+fn tables(state: &SessionState, query: &str) -> Result<Vec<String>, SqlError> {
+    let parsed = parsed(state, query)?;
+    check_reads(&parsed)?;
+    let named = state.resolve_table_references(&parsed);
+    let named = named.map_err(SqlError::Statement)?;
+    let ours = |table: &TableReference| {
+        table.catalog().is_none_or(|catalog| catalog == CATALOG)
+            && table.schema().is_none_or(|schema| schema == SCHEMA)
+    };
+    let ours = named.iter().filter(|table| ours(table));
+    let mut names: Vec<String> = ours.map(|table| table.table().to_owned()).collect();
+    names.sort_unstable();
+    names.dedup();
+    match names.len() {
+        0..=MAX_STREAMS => Ok(names),
+        many => Err(SqlError::Request {
+            name: "query",
+            reason: format!("names {many} tables, and {MAX_STREAMS} is the most"),
+        }),
+    }
+}
+
+fn parsed(state: &SessionState, query: &str) -> Result<Parsed, SqlError> {
+    let dialect = state.config_options().sql_parser.dialect;
+    let parsed = state.sql_to_statement(query, &dialect);
+    parsed.map_err(SqlError::Statement)
+}
+
+/// The plan of a statement, optimised. Nothing is waited for here: our catalog answers at once, and
+/// a statement that lived across an await would cost the compiler a minute to prove it `Send`.
+fn logical(state: &SessionState, query: &str) -> Result<LogicalPlan, SqlError> {
+    let planned = state.statement_to_plan(parsed(state, query)?);
+    let logical = planned
+        .now_or_never()
+        .ok_or_else(|| SqlError::Unplannable("the planner waits for something".into()))?
+        .map_err(SqlError::Statement)?;
+    let readonly = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
+    readonly
+        .verify_plan(&logical)
+        .map_err(SqlError::Statement)?;
+    let holes = logical.get_parameter_names().map_err(SqlError::Statement)?;
+    if !holes.is_empty() {
+        return Err(SqlError::Request {
+            name: "query",
+            reason: "parameters like `$1` or `?` are not taken: write the values into it".into(),
+        });
+    }
+    let logical = told_apart(logical).map_err(SqlError::Statement)?;
+    let logical = state.optimize(&logical).and_then(arranged);
+    let logical = logical.map_err(SqlError::Statement)?;
+    check_growth(&logical)?;
+    Ok(logical)
 }
 
 impl Prepared {

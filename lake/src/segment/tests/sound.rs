@@ -61,8 +61,8 @@ async fn a_local_file_that_changed_is_checked_again() {
 async fn large() -> (FaultyStore, Lake, EncodedSegment) {
     let store = FaultyStore::new(Arc::new(InMemory::new()), |_, _| None);
     let lake = Lake::with_store(Arc::new(store.clone()), "memory://");
-    let made = segment(&[rows(9, 400_000)]);
-    assert!(made.meta.pieces.len() > 5, "{} bytes", made.meta.bytes);
+    let made = segment(&[rows(9, 1_000_000)]);
+    assert!(made.meta.pieces.len() > 8, "{} bytes", made.meta.bytes);
     lake.put_segment(&stream(), &made).await.unwrap();
     (store, lake, made)
 }
