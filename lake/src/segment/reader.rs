@@ -40,10 +40,10 @@ impl SoundReader {
         if ranges.iter().all(|range| self.pieces.are_sound(range)) {
             return self.fetch(&ranges).await;
         }
-        let whole = self.pieces.whole(&ranges);
-        let found = self.fetch(&whole).await?;
+        let wide = self.pieces.widened(&ranges);
+        let found = self.fetch(&wide).await?;
         let total = found.iter().map(Bytes::len).sum::<usize>();
-        let (pieces, starts) = (Arc::clone(&self.pieces), whole.clone());
+        let (pieces, starts) = (Arc::clone(&self.pieces), wide.clone());
         let (proven, found) = {
             let prove = move || {
                 let mut parts = starts.iter().zip(&found);
@@ -57,7 +57,7 @@ impl SoundReader {
         if !proven {
             return Err(self.damaged("its bytes do not have the digests of its commit"));
         }
-        let cut = ranges.iter().map(|range| cut(range, &whole, &found));
+        let cut = ranges.iter().map(|range| cut(range, &wide, &found));
         Ok(cut.collect())
     }
 
@@ -91,13 +91,13 @@ impl SoundReader {
     }
 }
 
-/// A range of the parts that begin where `whole` says, one of which holds it.
-fn cut(range: &Range<u64>, whole: &[Range<u64>], found: &[Bytes]) -> Bytes {
-    let part = whole.partition_point(|part| part.start <= range.start);
+/// A range of the parts that lie where `wide` says, one of which holds it.
+fn cut(range: &Range<u64>, wide: &[Range<u64>], found: &[Bytes]) -> Bytes {
+    let part = wide.partition_point(|part| part.start <= range.start);
     let Some(part) = part.checked_sub(1).filter(|_| range.start < range.end) else {
         return Bytes::new();
     };
-    let within = |at: u64| usize::try_from(at - whole[part].start).unwrap_or(usize::MAX);
+    let within = |at: u64| usize::try_from(at - wide[part].start).unwrap_or(usize::MAX);
     found[part].slice(within(range.start)..within(range.end))
 }
 

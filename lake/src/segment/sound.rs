@@ -79,32 +79,57 @@ impl Pieces {
         self.under(range).all(sound)
     }
 
-    /// The bytes of the pieces under each of some ranges, in order, those that touch as one.
-    pub(crate) fn whole(&self, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-        let spans = ranges.iter().map(|range| self.under(range));
-        let mut spans: Vec<_> = spans.filter(|span| !span.is_empty()).collect();
-        spans.sort_by_key(|span| span.start);
-        let mut whole: Vec<Range<u64>> = Vec::new();
-        for span in spans {
-            let from = span.start as u64 * PIECE_BYTES;
-            let to = (span.end as u64 * PIECE_BYTES).min(self.bytes);
-            match whole.last_mut() {
-                Some(last) if last.end >= from => last.end = last.end.max(to),
-                _ => whole.push(from..to),
+    /// What to read for some ranges: whole pieces where they have yet to be proven, and what
+    /// touches as one.
+    pub(crate) fn widened(&self, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+        let ranges = ranges.iter().filter(|range| range.start < range.end);
+        let mut wide: Vec<_> = ranges.map(|range| self.widen(range)).collect();
+        wide.sort_by_key(|range| range.start);
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in wide {
+            match joined.last_mut() {
+                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+                _ => joined.push(range),
             }
         }
-        whole
+        joined
     }
 
-    /// Holds whole pieces, the first of which begins at `from`, against their digests; false if one
-    /// differs.
+    fn widen(&self, range: &Range<u64>) -> Range<u64> {
+        let (first, last) = (self.piece_at(range.start), self.piece_at(range.end - 1));
+        let start = if self.are_sound(&first) {
+            range.start
+        } else {
+            first.start
+        };
+        let end = if self.are_sound(&last) {
+            range.end
+        } else {
+            last.end
+        };
+        start..end
+    }
+
+    /// The bytes of the piece that holds one.
+    fn piece_at(&self, byte: u64) -> Range<u64> {
+        let start = byte / PIECE_BYTES * PIECE_BYTES;
+        start..(start + PIECE_BYTES).min(self.bytes)
+    }
+
+    /// Holds what was read from `from` on, widened, against the digests; false if a piece differs.
     pub(crate) fn prove(&self, from: u64, bytes: &Bytes) -> bool {
-        let step = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX);
-        let numbers = self.under(&(from..from + bytes.len() as u64));
-        numbers.zip(bytes.chunks(step)).all(|(number, piece)| {
-            let sound = &self.sound[number];
-            let proven = sound.load(Ordering::Relaxed) || self.digest(number, piece);
-            sound.store(proven, Ordering::Relaxed);
+        let read = from..from + bytes.len() as u64;
+        self.under(&read).all(|number| {
+            let piece = self.piece_at(number as u64 * PIECE_BYTES);
+            if self.are_sound(&piece) {
+                return true;
+            }
+            if piece.start < read.start || piece.end > read.end {
+                return false;
+            }
+            let within = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
+            let proven = self.digest(number, &bytes[within(piece.start)..within(piece.end)]);
+            self.sound[number].store(proven, Ordering::Relaxed);
             proven
         })
     }
