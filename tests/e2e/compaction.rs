@@ -114,8 +114,9 @@ fn rows_past_retention_go_from_disk_and_the_rest_is_sound() {
     let service = serve(&data);
     make(&service.url, "2s");
     let rows = write(&service.url, 0, Duration::from_secs(4));
+    // the newest span that was compacted stays: a second of the four
     eventually("most rows have gone", Duration::from_secs(40), || {
-        (window(&service.url).lines().count() as u64) < rows / 4
+        (window(&service.url).lines().count() as u64) < rows / 2
     });
     eventually("and their commits", Duration::from_secs(30), || {
         !data
