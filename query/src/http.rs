@@ -3,6 +3,7 @@
 //! A new request has a handler with `#[utoipa::path]`, a route in [`router`] and a line in
 //! [`api`]; a test of the command line's crate fails if one of them is missing.
 
+mod body;
 pub(crate) mod docs;
 mod problem;
 mod state;
@@ -12,16 +13,12 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::sleep;
 use tourbillon_core::control::StreamDef;
-use tourbillon_core::error::error_chain;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::time::format_time_ns;
 
@@ -33,6 +30,7 @@ use crate::service::QueryService;
 use crate::{asof, bars, subscribe};
 use docs::{RowProblems, StreamName, WindowAnswer, WindowQuery};
 
+pub use body::encoded;
 pub use docs::{api, catalog_api, rows as rows_answer};
 pub use problem::problem_response;
 
@@ -172,7 +170,7 @@ fn header_value(text: &str) -> HeaderValue {
 pub(crate) async fn send(
     told: Told,
     schema: &SchemaRef,
-    mut batches: Batches,
+    batches: Batches,
     format: OutputFormat,
 ) -> Result<Response, QueryError> {
     let complete = format_time_ns(told.complete_through.0);
@@ -183,28 +181,9 @@ pub(crate) async fn send(
         ("tourbillon-final", Some(told.is_final.to_string())),
         ("link", told.next),
     ];
-    let mut encoder = Encoder::new(format, schema)?;
-    let first = match batches.try_next().await? {
-        Some(batch) => encoder.encode(&batch)?,
-        None => Bytes::new(),
-    };
-    let rest = stream::try_unfold(Some((batches, encoder)), |state| async move {
-        let Some((mut batches, mut encoder)) = state else {
-            return Ok(None);
-        };
-        match batches.try_next().await? {
-            Some(batch) => {
-                let bytes = encoder.encode(&batch)?;
-                Ok(Some((bytes, Some((batches, encoder)))))
-            }
-            None => Ok(Some((encoder.finish()?, None))),
-        }
-    });
-    let rest = rest.inspect_err(|error: &QueryError| {
-        tracing::error!(error = error_chain(error), "answer broken off");
-    });
-    let body = stream::once(async { Ok(first) }).chain(rest);
-    let mut response = Body::from_stream(body).into_response();
+    let encoder = Encoder::new(format, schema)?;
+    let body = encoded(encoder, batches, |error| error).await?;
+    let mut response = body.into_response();
     for (name, value) in headers {
         let value = value.as_deref().map(header_value);
         value.and_then(|value| response.headers_mut().insert(name, value));

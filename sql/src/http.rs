@@ -11,14 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use datafusion::arrow::datatypes::{DataType, Schema};
-use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use tokio::time::timeout;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::time::{format_time_ns, parse_duration_ns};
 use tourbillon_query::QueryError;
 use tourbillon_query::encode::{Encoder, OutputFormat};
-use tourbillon_query::http::problem_response;
+use tourbillon_query::http::{encoded, problem_response};
 use tourbillon_query::params::Consistency;
 
 use crate::docs::{SqlAnswer, SqlProblems};
@@ -167,33 +166,13 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, SqlError> {
 /// Sends the first bytes only once they are made, so that early errors have a status.
 async fn send(answer: Answer, format: OutputFormat, is_final: bool) -> Result<Response, SqlError> {
     check_columns(&answer.schema, format)?;
-    let unfit = |error: QueryError| SqlError::Format {
+    let unfit = move |error: QueryError| SqlError::Format {
         format: format.content_type(),
         reason: error_chain(&error),
     };
-    let mut encoder = Encoder::new(format, &answer.schema).map_err(unfit)?;
-    let mut batches = answer.batches;
-    let first = match batches.try_next().await? {
-        Some(batch) => encoder.encode(&batch).map_err(unfit)?,
-        None => Bytes::new(),
-    };
-    let rest = stream::try_unfold(Some((batches, encoder)), |state| async move {
-        let Some((mut batches, mut encoder)) = state else {
-            return Ok(None);
-        };
-        match batches.try_next().await? {
-            Some(batch) => {
-                let bytes = encoder.encode(&batch)?;
-                Ok(Some((bytes, Some((batches, encoder)))))
-            }
-            None => Ok(Some((encoder.finish()?, None))),
-        }
-    });
-    let rest = rest.inspect_err(|error: &SqlError| {
-        tracing::warn!(error = error_chain(error), "answer broken off");
-    });
-    let body = stream::once(async { Ok(first) }).chain(rest);
-    let mut response = Body::from_stream(body).into_response();
+    let encoder = Encoder::new(format, &answer.schema).map_err(unfit)?;
+    let body = encoded(encoder, answer.batches, unfit).await?;
+    let mut response = body.into_response();
     let mut set = |name, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
