@@ -144,6 +144,7 @@ impl QueryService {
                 event,
                 before: None,
                 batch_rows: batch_rows(params.limit),
+                first_rows: params.limit.unwrap_or(ANSWER_ROWS),
             },
         })
     }

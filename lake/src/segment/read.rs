@@ -9,7 +9,7 @@ use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::cmp::lt;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -26,6 +26,7 @@ use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, StreamName};
 use tourbillon_core::manifest::SegmentMeta;
 use tourbillon_core::open_rows::{offsets, stamps};
+use tourbillon_core::sealer::SLICE_ROWS;
 
 use super::reader::SoundReader;
 use crate::error::LakeError;
@@ -47,6 +48,8 @@ pub struct SegmentRead {
     pub before: Option<Offset>,
     /// Rows of a batch.
     pub batch_rows: usize,
+    /// Rows that may well be enough: the pages of more are fetched once they are asked for.
+    pub first_rows: usize,
 }
 
 type Builder = ParquetRecordBatchStreamBuilder<SoundReader>;
@@ -74,8 +77,15 @@ impl Lake {
             pieces,
         };
         let footer = self.footer(bytes, &name, &mut reader).await?;
-        let builder = Builder::new_with_metadata(reader, footer);
-        let batches = read.plan(builder).map_err(|source| failed(&name, source))?;
+        let whole = read.select(footer.metadata());
+        let parts = parts(whole, read.first_rows).into_iter();
+        let parts = parts.map(|part| {
+            let builder = Builder::new_with_metadata(reader.clone(), footer.clone());
+            read.plan(builder, part)
+        });
+        let parts = parts.collect::<Result<Vec<_>, _>>();
+        let parts = parts.map_err(|source| failed(&name, source))?;
+        let batches = stream::iter(parts).flatten();
         let batches = AssertUnwindSafe(batches).catch_unwind().then(move |batch| {
             let trimmed = checked(&name, batch).and_then(|batch| {
                 let trimmed = read.trim(&batch);
@@ -140,14 +150,14 @@ fn checked<T>(
 }
 
 impl SegmentRead {
-    /// What to decode of the file, and in which order.
+    /// What to decode of a part of the file.
     fn plan(
         &self,
         builder: Builder,
+        part: RowSelection,
     ) -> Result<ParquetRecordBatchStream<SoundReader>, ParquetError> {
         let all = self.columns.fields().iter();
         let mask = roots(&builder, all.map(|field| field.name().as_str()));
-        let selection = self.select(builder.metadata());
         let mut passes: Vec<Box<dyn ArrowPredicate>> = Vec::new();
         if let Some(event) = self.event.clone() {
             let times = roots(&builder, std::iter::once(event.column.as_str()));
@@ -166,7 +176,7 @@ impl SegmentRead {
         }
         builder
             .with_projection(mask)
-            .with_row_selection(selection)
+            .with_row_selection(part)
             .with_batch_size(self.batch_rows)
             .build()
     }
@@ -214,6 +224,38 @@ impl SegmentRead {
         });
         RecordBatch::try_new(Arc::clone(&self.columns), columns.collect())
     }
+}
+
+/// A selection of whole pages cut in two, the first with about so many rows: the page where a window
+/// begins may hold few of it.
+fn parts(whole: RowSelection, first_rows: usize) -> Vec<RowSelection> {
+    let pages = first_rows.div_ceil(SLICE_ROWS).saturating_add(1);
+    let mut left = pages.saturating_mul(SLICE_ROWS);
+    if whole.row_count() <= left {
+        return vec![whole];
+    }
+    let (mut first, mut rest, mut passed) = (Vec::new(), Vec::new(), 0);
+    for step in whole.iter() {
+        let now = if step.skip {
+            step.row_count
+        } else {
+            step.row_count.min(left)
+        };
+        let now = if left == 0 { 0 } else { now };
+        let (skip, later) = (step.skip, step.row_count - now);
+        passed += now;
+        left -= if skip { 0 } else { now };
+        first.push(RowSelector {
+            row_count: now,
+            skip,
+        });
+        rest.push(RowSelector {
+            row_count: later,
+            skip,
+        });
+    }
+    rest.insert(0, RowSelector::skip(passed));
+    vec![first.into(), rest.into()]
 }
 
 /// The columns of these names that the file has. By index, because names may hold dots.

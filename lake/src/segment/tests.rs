@@ -78,6 +78,7 @@ pub(super) fn whole(columns: &SchemaRef) -> SegmentRead {
         event: None,
         before: None,
         batch_rows: 1000,
+        first_rows: usize::MAX,
     }
 }
 

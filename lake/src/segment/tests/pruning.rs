@@ -85,6 +85,7 @@ fn case(rng: &mut SmallRng, all: &RecordBatch) -> Case {
             event,
             before,
             batch_rows,
+            first_rows: *[0, 1, 8192, 20_000, usize::MAX].choose(rng).unwrap(),
         },
         symbols,
         lots,
@@ -232,4 +233,21 @@ async fn rare_keys_leave_the_pages_of_other_columns_alone() {
         none_bytes < few_bytes && few_bytes < whole_bytes,
         "{none_bytes} {few_bytes} {whole_bytes}"
     );
+}
+
+#[tokio::test]
+async fn the_first_rows_cost_few_pages() {
+    let (store, lake, meta) = counted().await;
+    let mut costs = Vec::new();
+    for first_rows in [100, usize::MAX] {
+        let before = store.read_bytes();
+        let wanted = SegmentRead {
+            first_rows,
+            ..whole(narrow().stored())
+        };
+        let mut rows = lake.read_segment(&stream(), &meta, wanted).await.unwrap();
+        assert_eq!(rows.try_next().await.unwrap().unwrap().num_rows(), 1000);
+        costs.push(store.read_bytes() - before);
+    }
+    assert!(costs[0] * 4 < costs[1], "{costs:?}");
 }
