@@ -120,17 +120,23 @@ async fn seal(rig: &Rig, rows: usize) -> anyhow::Result<()> {
 async fn small(router: &Router, stamps: &[i64]) -> anyhow::Result<Vec<f64>> {
     // the last body may be short
     let stamps = &stamps[..stamps.len().saturating_sub(1).max(1)];
-    let asked = stream::iter(0..SMALL.0).map(|number| async move {
-        let start = stamps[number * 7919 % stamps.len()];
-        let path = format!("{WINDOW}?start={start}&limit={}", SMALL.1);
-        let begun = Instant::now();
-        let answer = call(router, &path, "", None).await?;
-        let took = begun.elapsed().as_secs_f64() * 1e3;
-        let lines = answer.iter().filter(|byte| **byte == b'\n').count();
-        ensure!(lines == SMALL.1, "{lines} rows");
-        Ok(took)
+    let asked = stream::iter(0..SMALL.0).map(|number| {
+        let (router, start) = (router.clone(), stamps[number * 7919 % stamps.len()]);
+        // a task each, like the connections of a server
+        let answered = tokio::spawn(async move { one(&router, start).await });
+        async { answered.await? }
     });
     asked.buffer_unordered(SMALL.2).try_collect().await
+}
+
+async fn one(router: &Router, start: i64) -> anyhow::Result<f64> {
+    let path = format!("{WINDOW}?start={start}&limit={}", SMALL.1);
+    let begun = Instant::now();
+    let answer = call(router, &path, "", None).await?;
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    let lines = answer.iter().filter(|byte| **byte == b'\n').count();
+    ensure!(lines == SMALL.1, "{lines} rows");
+    Ok(took)
 }
 
 /// Millions of rows a second of a window over everything, and of encoding them alone.

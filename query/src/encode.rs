@@ -3,6 +3,8 @@
 //! The bytes depend on the rows alone: batches come in with exactly the same cuts wherever the
 //! rows lay, and strings leave the columnar formats without a dictionary.
 
+mod times;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -11,7 +13,7 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::csv::WriterBuilder as CsvBuilder;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{JsonArray, LineDelimited, Writer as JsonWriter, WriterBuilder};
@@ -218,11 +220,13 @@ fn csv(batch: &RecordBatch, header: bool) -> Result<Bytes, QueryError> {
     Ok(out.into())
 }
 
-/// The schema without dictionaries; for text, times without the zone that [`TEXT_TIME`] writes.
+/// The schema without dictionaries; for text, times as text, or without the zone that [`TEXT_TIME`]
+/// writes.
 fn plain_schema(schema: &SchemaRef, text: bool) -> SchemaRef {
     let plain = |field: &Arc<Field>| {
         let ty = match field.data_type() {
             DataType::Dictionary(_, value) => value.as_ref().clone(),
+            DataType::Timestamp(TimeUnit::Nanosecond, _) if text => DataType::Utf8,
             DataType::Timestamp(unit, _) if text => DataType::Timestamp(*unit, None),
             other => other.clone(),
         };
@@ -235,7 +239,13 @@ fn plain_schema(schema: &SchemaRef, text: bool) -> SchemaRef {
 
 fn plain_rows(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields());
-    let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+    let columns = columns.map(|(column, field)| {
+        let times = column.as_primitive_opt::<TimestampNanosecondType>();
+        match (times, field.data_type()) {
+            (Some(times), DataType::Utf8) => Ok(Arc::new(times::as_text(times)) as ArrayRef),
+            (_, plain) => cast(column, plain),
+        }
+    });
     let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
     RecordBatch::try_new(Arc::clone(schema), columns)
 }
