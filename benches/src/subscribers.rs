@@ -64,7 +64,8 @@ pub(crate) async fn measure(folder: &Path, runs: usize) -> anyhow::Result<Vec<Fi
                     "floor" => floor(subscribers).await,
                     _ => subscribed(folder, mode, subscribers).await,
                 };
-                let delays = delays.with_context(|| format!("{subscribers} subscribers, {mode}"))?;
+                let delays =
+                    delays.with_context(|| format!("{subscribers} subscribers, {mode}"))?;
                 pair[0].values.push(percentile(&delays, 50));
                 pair[1].values.push(percentile(&delays, 99));
             }
