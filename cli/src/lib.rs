@@ -27,7 +27,7 @@ use out::Outcome;
 
 /// Threads that read files and do other work that blocks. What such a thread allocates for others
 /// to free stays its own, so the runtime's default of 512 costs gigabytes after a large window.
-const MAX_BLOCKING_THREADS: usize = 16;
+const MAX_BLOCKING_THREADS: usize = 32;
 
 /// Parses the process's arguments and runs the command they name.
 pub fn main() -> ExitCode {
