@@ -35,7 +35,7 @@ fn a_good_cluster_passes_and_keeps_nothing_of_the_check() {
     let args = ["check-kafka", &kafka, "--topic-prefix", &prefix, "--json"];
     let found = sound(&args);
     for (what, part) in [
-        ("brokers", "of the cluster at"),
+        ("brokers", "in the cluster at"),
         ("broker ", "answers, and takes our largest frames"),
         ("topic ", "message.timestamp.type=LogAppendTime"),
         ("clock of broker", "of this machine's, give or take"),

@@ -31,8 +31,8 @@ const START_WRITERS: usize = 2;
 /// Writers that race for each object in the whole check.
 const WRITERS: usize = 16;
 
-/// Objects raced for in the whole check, one after the other.
-const ROUNDS: usize = 5;
+/// Objects raced for in the whole check.
+const CROWDS: usize = 5;
 
 /// What the report calls put-if-absent.
 const PUT_IF_ABSENT: &str = "put-if-absent";
@@ -87,29 +87,33 @@ async fn one_after_the_other(lake: &Lake, nonce: &str) -> Finding {
 const CONDITION_UNKNOWN: &str = "the store, or a gateway before it, ignores `If-None-Match: *`: \
                                  take another store, or AWS_CONDITIONAL_PUT=etag if that is unset";
 
+/// All crowds at once, because a store that makes each in a crowd wait for those before it does
+/// so for each object.
 async fn crowds(lake: &Lake, nonce: &str) -> Finding {
-    for round in 0..ROUNDS {
-        let path = path(nonce, &format!("race-{round}"));
-        let told = match race::race(lake, &path, WRITERS).await {
+    let races = (0..CROWDS).map(|number| {
+        let path = path(nonce, &format!("race-{number}"));
+        async move { race::race(lake, &path, WRITERS).await }
+    });
+    for race in join_all(races).await {
+        match race {
             Ok(Race {
                 winners: 1,
                 holds_winner: true,
-            }) => continue,
-            Ok(Race { winners: 1, .. }) => Finding::broken(
-                PUT_IF_ABSENT,
-                "the object holds something else than the writer that won has written",
-            ),
+            }) => {}
+            Ok(Race { winners: 1, .. }) => {
+                let says = "the object holds something else than the writer that won has written";
+                return Finding::broken(PUT_IF_ABSENT, says);
+            }
             Ok(Race { winners, .. }) => {
                 let says = format!("{winners} of {WRITERS} racing writers created one object");
-                Finding::broken(PUT_IF_ABSENT, says)
-                    .with_fix("two workers could both commit: take another store")
+                return Finding::broken(PUT_IF_ABSENT, says)
+                    .with_fix("two workers could both commit: take another store");
             }
-            Err(error) => failed(PUT_IF_ABSENT, &error),
-        };
-        return told;
+            Err(error) => return failed(PUT_IF_ABSENT, &error),
+        }
     }
     let says =
-        format!("of {WRITERS} racing writers one won, {ROUNDS} times, and its bytes are there");
+        format!("of {WRITERS} racing writers one won, {CROWDS} times, and its bytes are there");
     Finding::fine(PUT_IF_ABSENT, says)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -29,6 +30,8 @@ pub(super) struct Events(Arc<Shared>);
 struct Shared {
     config: Config,
     complaint: watch::Sender<Option<Complaint>>,
+    /// Whether anything ever came through.
+    let_in: AtomicBool,
 }
 
 /// What a client last complained about, until something succeeds.
@@ -53,7 +56,6 @@ impl Refusal {
             Some(RDKafkaErrorCode::Authentication) => Some(Self::Login),
             Some(RDKafkaErrorCode::SSL) if reason.contains("PLAINTEXT") => Some(Self::Protocol),
             Some(RDKafkaErrorCode::SSL) => Some(Self::Certificate),
-            _ if reason.contains("security.protocol") => Some(Self::Protocol),
             _ => None,
         }
     }
@@ -95,6 +97,7 @@ impl Events {
         Self(Arc::new(Shared {
             config,
             complaint: watch::Sender::new(None),
+            let_in: AtomicBool::new(false),
         }))
     }
 
@@ -142,6 +145,7 @@ impl Events {
 
     /// Something came through.
     pub(super) fn succeeded(&self) {
+        self.0.let_in.store(true, Ordering::Relaxed);
         if self.0.complaint.borrow().is_some() {
             self.0.complaint.send_replace(None);
         }
@@ -152,21 +156,34 @@ impl Events {
         complaint.filter(|complaint| complaint.at.elapsed() < COMPLAINT_LASTS)
     }
 
-    fn complain(&self, code: Option<RDKafkaErrorCode>, reason: String) {
-        self.0.complaint.send_replace(Some(Complaint {
-            refusal: Refusal::of(code, &reason),
-            reason,
-            at: Instant::now(),
-        }));
+    /// Keeps a complaint. One that says why nobody is let in is not replaced by what follows on it.
+    fn complain(&self, refusal: Option<Refusal>, reason: String) {
+        let at = Instant::now();
+        let refused = self.complaint().is_some_and(|c| c.refusal.is_some());
+        if refusal.is_some() || !refused {
+            let complaint = Complaint {
+                reason,
+                refusal,
+                at,
+            };
+            self.0.complaint.send_replace(Some(complaint));
+        }
+    }
+
+    /// Brokers that want TLS or a login end the connection of others, which the client takes for
+    /// news. So does one that goes down, but hardly just when it was connected to the first time.
+    fn shut_out(&self, line: &str) -> bool {
+        let connected = line.contains("in state APIVERSION_QUERY") || line.contains("ms in state UP");
+        let ended = line.contains("Disconnected") || line.contains("Broken pipe");
+        connected && ended && !self.0.let_in.load(Ordering::Relaxed)
     }
 }
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         let line = self.0.config.redact(line);
-        // brokers that want a login or TLS end the connection, which the client takes for news
-        if facility == CONNECTION_FAILED && line.contains("security.protocol") {
-            self.complain(None, line.clone());
+        if facility == CONNECTION_FAILED && self.shut_out(&line) {
+            self.complain(Some(Refusal::Protocol), line.clone());
         }
         match level {
             // a producer's option is of no use to a reader, and the other way round: no news
@@ -195,7 +212,7 @@ impl ClientContext for Events {
         let code = error.rdkafka_error_code();
         // "1/1 brokers are down" follows on the error that says why
         if code != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.complain(code, reason);
+            self.complain(Refusal::of(code, &reason), reason);
         }
     }
 }
@@ -232,14 +249,27 @@ mod tests {
         assert!(ca.contains("`ssl.ca.location`"), "{ca}");
         let plain = complain(&events, SSL, "connecting to a PLAINTEXT broker listener?");
         assert!(plain.contains("`security.protocol`"), "{plain}");
-        assert_eq!(
-            complain(&events, BrokerTransportFailure, "Connection refused"),
-            ""
-        );
-        let line = "Disconnected: verify that security.protocol is correctly configured";
-        events.log(RDKafkaLogLevel::Info, CONNECTION_FAILED, line);
-        events.until_refused().await;
-        assert!(events.trouble().unwrap().contains("`security.protocol`"));
+        // what follows on a refusal does not hide it
+        let after = complain(&events, BrokerTransportFailure, "Connection refused");
+        assert_eq!(after, plain);
+        events.succeeded();
+        let outage = complain(&events, BrokerTransportFailure, "Connection refused");
+        assert_eq!(outage, "");
+    }
+
+    #[tokio::test]
+    async fn a_first_connection_that_is_ended_at_once_is_of_another_protocol() {
+        let line = "Disconnected: connection closed by peer (after 6ms in state UP)";
+        let told = |events: &Events| {
+            events.log(RDKafkaLogLevel::Info, CONNECTION_FAILED, line);
+            events.trouble()
+        };
+        let fresh = events();
+        assert!(told(&fresh).unwrap().contains("`security.protocol`"));
+        fresh.until_refused().await;
+        let known = events();
+        known.succeeded();
+        assert_eq!(told(&known), None, "a broker that goes down");
     }
 
     #[tokio::test(start_paused = true)]

@@ -281,7 +281,7 @@ pub(super) fn judge_now(topic: &str, state: TopicState) -> Option<Finding> {
 
 /// How many brokers there are.
 pub(super) fn judge_brokers(site: Site<'_>) -> Finding {
-    let says = format!("{} of the cluster at {}", site.brokers, site.bootstrap);
+    let says = format!("{} in the cluster at {}", site.brokers, site.bootstrap);
     match site.brokers {
         0..REPLICATION_FOR_TWO_IN_SYNC => Finding::warning(
             "brokers",

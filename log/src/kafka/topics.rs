@@ -140,7 +140,8 @@ impl Cluster {
         let settings = admin.topics(&[topic], state.told_by).await.remove(topic);
         let found = self.judged(need, state, settings.as_ref(), brokers);
         for warning in found.of(Grade::Warning) {
-            tracing::warn!("{}", warning.text());
+            // the next start tells it aloud
+            tracing::debug!("{}", warning.text());
         }
         match found.of(Grade::Broken).next() {
             Some(unfit) => Err(LogError::UnfitTopic(Box::new(unfit.clone()))),
