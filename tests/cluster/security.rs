@@ -171,13 +171,13 @@ fn who_is_refused_is_told_why_at_once() {
     let mut cases = Vec::new();
     for (protocol, mechanism) in ways_in() {
         let right = brokers.right(protocol, mechanism);
-        if protocol.starts_with("SASL") {
+        if protocol == "SASL_PLAINTEXT" {
             let wrong = but(&right, "sasl.password", "wrong-password-5193");
             cases.push((protocol, wrong, "`sasl.password`"));
             let unknown = but(&right, "sasl.username", "nobody");
             cases.push((protocol, unknown, "`sasl.username`"));
         }
-        if protocol.ends_with("SSL") {
+        if protocol.ends_with("SSL") && !mechanism.starts_with("SCRAM") {
             let wrong = but(&right, "ssl.ca.location", &brokers.wrong_ca);
             cases.push((protocol, wrong, "`ssl.ca.location`"));
         }
@@ -186,6 +186,10 @@ fn who_is_refused_is_told_why_at_once() {
     for protocol in ["SASL_PLAINTEXT", "SSL"] {
         let nothing = vec![("security.protocol", "PLAINTEXT")];
         cases.push((protocol, nothing, "`security.protocol`"));
+    }
+    if HAS_TLS {
+        let nothing_to_encrypt = vec![("security.protocol", "SSL")];
+        cases.push(("PLAINTEXT", nothing_to_encrypt, "`security.protocol`"));
     }
     for (protocol, options, setting) in cases {
         eprintln!("== {protocol} {setting}");

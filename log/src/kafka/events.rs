@@ -173,7 +173,8 @@ impl Events {
     /// Brokers that want TLS or a login end the connection of others, which the client takes for
     /// news. So does one that goes down, but hardly just when it was connected to the first time.
     fn shut_out(&self, line: &str) -> bool {
-        let connected = line.contains("in state APIVERSION_QUERY") || line.contains("ms in state UP");
+        let connected =
+            line.contains("in state APIVERSION_QUERY") || line.contains("ms in state UP");
         let ended = line.contains("Disconnected") || line.contains("Broken pipe");
         connected && ended && !self.0.let_in.load(Ordering::Relaxed)
     }

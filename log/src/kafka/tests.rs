@@ -99,6 +99,7 @@ async fn questions_fail_while_brokers_are_down_and_records_arrive_after() {
             .unwrap_err(),
     );
     unreachable(timeout(SOON, reader.next()).await.unwrap().unwrap_err());
+    assert!(log.trouble().is_some());
     let delivery = log.enqueue(&at("t"), "b".into()).await.unwrap();
     mock.set_up(true);
     let appended = timeout(SOON, delivery).await.unwrap().unwrap();
@@ -112,6 +113,13 @@ async fn questions_fail_while_brokers_are_down_and_records_arrive_after() {
         }
     });
     assert_eq!(records.await.unwrap()[0].payload, "b");
+    // a client that has not been back yet may complain once more
+    let calm = timeout(SOON, async {
+        while log.trouble().is_some() {
+            assert!(log.partitions("t").await.is_ok());
+        }
+    });
+    calm.await.unwrap();
 }
 
 #[tokio::test]
