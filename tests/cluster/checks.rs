@@ -41,7 +41,7 @@ fn a_good_cluster_passes_and_keeps_nothing_of_the_check() {
         ("clock of broker", "of this machine's, give or take"),
         ("topic ", "an idempotent producer with acks=all wrote"),
         ("topic ", "partition 0 holds each record once, in order"),
-        ("topic ", "records carry the append time"),
+        ("topic ", "with its append time (LogAppendTime)"),
         ("topic ", "takes our largest frame, 16777216 bytes"),
         ("topic ", "removed again"),
     ] {

@@ -97,7 +97,7 @@ impl Probe<'_> {
             findings.push(Finding::fine(what(self.topic), says));
         }
         for number in &sent {
-            findings.extend(self.read_back(*number).await);
+            findings.push(self.read_back(*number).await);
         }
         if let Some(first) = sent.first() {
             findings.push(self.largest(&self.at(*first)).await);
@@ -153,39 +153,35 @@ impl Probe<'_> {
     }
 
     /// Whether a partition holds what was written, in order and once, with the brokers' times.
-    async fn read_back(&self, number: u32) -> Vec<Finding> {
+    async fn read_back(&self, number: u32) -> Finding {
         let (topic, at) = (what(self.topic), self.at(number));
         let records = match self.log.read_raw(&at, Offset(0), SMALL_RECORDS).await {
             Ok(records) => records,
             Err(reason) => {
                 let says = format!("partition {number} cannot be read ({reason})");
-                return vec![Finding::broken(topic, says)];
+                return Finding::broken(topic, says);
             }
         };
         let as_written = |(number, record): (usize, &RawRecord)| record.payload == small(number);
-        let mut findings = Vec::new();
-        findings.push(match records.iter().enumerate().all(as_written) {
-            true => Finding::fine(
-                topic.clone(),
-                format!("partition {number} holds each record once, in order"),
-            ),
-            false => Finding::broken(
-                topic.clone(),
-                format!(
-                    "partition {number} holds other records than were written, or in another order"
-                ),
-            ),
-        });
+        if !records.iter().enumerate().all(as_written) {
+            let says = format!(
+                "partition {number} holds other records than were written, or in another order"
+            );
+            return Finding::broken(topic, says);
+        }
         let appended = |r: &RawRecord| matches!(r.timestamp, Timestamp::LogAppendTime(_));
-        findings.push(match records.iter().all(appended) {
-            true => Finding::fine(topic, "records carry the append time (LogAppendTime)"),
-            false => Finding::broken(
-                topic,
-                "records carry their writer's time, although the topic was made with \
-                 message.timestamp.type=LogAppendTime",
-            ),
-        });
-        findings
+        if !records.iter().all(appended) {
+            let says = format!(
+                "partition {number} has its writer's time in each record, although the topic was \
+                 made with message.timestamp.type=LogAppendTime"
+            );
+            return Finding::broken(topic, says);
+        }
+        let says = format!(
+            "partition {number} holds each record once, in order, with its append time \
+             (LogAppendTime)"
+        );
+        Finding::fine(topic, says)
     }
 
     async fn largest(&self, at: &TopicPartition) -> Finding {
