@@ -1,6 +1,5 @@
 //! What every role stands on: the log, its control topic, the lake and a clock.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +7,31 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use tokio::time::{Instant, sleep};
 use tourbillon_core::clock::PhysicalClock;
+use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::HlcSettings;
-use tourbillon_core::ids::check_plain_name;
+use tourbillon_core::report::Grade;
 use tourbillon_ingest::{Environment, Gateway, GatewaySettings, Limits};
 use tourbillon_lake::{Lake, check_store};
 use tourbillon_log::control::ControlTopic;
-use tourbillon_log::{EmbeddedLog, KafkaLog, KafkaSettings, Log, SystemClock};
+use tourbillon_log::{
+    EmbeddedLog, KafkaLog, KafkaSettings, Log, LogError, SystemClock, topic_needs,
+};
 use tourbillon_query::QueryService;
 use tourbillon_shard_worker::{Worker, WorkerSettings};
 
 use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs, StorageArgs};
+use crate::server::Lobby;
 
 /// First part of topic names in the embedded log.
 const EMBEDDED_PREFIX: &str = "tourbillon";
+
+/// How long a service that starts tries to reach the brokers before it gives up.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Wait before it tries again.
+const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// The common ground of a process's roles. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +40,9 @@ pub(crate) struct Backbone {
     pub(crate) control: ControlTopic,
     pub(crate) lake: Lake,
     pub(crate) clock: Arc<dyn PhysicalClock>,
+    /// The log, if it is Kafka.
+    kafka: Option<Arc<KafkaLog>>,
+    prefix: Arc<str>,
     nonce: String,
 }
 
@@ -47,28 +60,32 @@ impl Backbone {
         Self::on(Arc::new(log), lake, EMBEDDED_PREFIX, clock).await
     }
 
-    /// Kafka and an object store.
-    pub(crate) async fn cluster(args: &ClusterArgs) -> anyhow::Result<Self> {
-        Self::kafka(&args.kafka, &args.store, &args.kafka_settings).await
+    /// Kafka and an object store, for a service: it waits for brokers within bounds, says in the
+    /// lobby for what, and refuses topics that break a promise.
+    pub(crate) async fn cluster(args: &ClusterArgs, lobby: &Lobby) -> anyhow::Result<Self> {
+        let settings = args.kafka_settings.settings(&args.kafka)?;
+        let lake = Lake::open(&args.store)?;
+        lobby.says("it connects to Kafka");
+        let log = connect_patiently(&settings, lobby).await?;
+        lobby.says("it reads and checks its topics");
+        let backbone = Self::on_kafka(log, lake, &args.kafka_settings).await?;
+        backbone.check_topics().await?;
+        lobby.says("it looks at the store and begins its work");
+        Ok(backbone)
     }
 
     /// Kafka and an object store.
-    pub(crate) async fn kafka(
-        brokers: &str,
-        store: &str,
-        args: &KafkaArgs,
-    ) -> anyhow::Result<Self> {
-        check_plain_name("topic prefix", &args.topic_prefix)?;
-        let settings = KafkaSettings {
-            brokers: brokers.to_owned(),
-            replication: args.replication,
-            options: kafka_options(&args.kafka_options)?,
-            topic_retention: args.topic_retention,
-        };
+    async fn kafka(brokers: &str, store: &str, args: &KafkaArgs) -> anyhow::Result<Self> {
+        let settings = args.settings(brokers)?;
         let lake = Lake::open(store)?;
-        let log = KafkaLog::connect(settings).await?;
-        let clock = Arc::new(SystemClock::new());
-        Self::on(Arc::new(log), lake, &args.topic_prefix, clock).await
+        Self::on_kafka(KafkaLog::connect(settings).await?, lake, args).await
+    }
+
+    async fn on_kafka(log: KafkaLog, lake: Lake, args: &KafkaArgs) -> anyhow::Result<Self> {
+        let (log, clock) = (Arc::new(log), Arc::new(SystemClock::new()));
+        let kafka = Some(Arc::clone(&log));
+        let backbone = Self::on(log, lake, &args.topic_prefix, clock).await?;
+        Ok(Self { kafka, ..backbone })
     }
 
     /// Log and store as they are, for commands that need no service.
@@ -102,8 +119,40 @@ impl Backbone {
             control,
             lake,
             clock,
+            kafka: None,
+            prefix: prefix.into(),
             nonce: format!("{:016x}", OsRng.try_next_u64()?),
         })
+    }
+
+    /// The same, with another number of partitions for new streams.
+    #[must_use]
+    pub(crate) fn with_partitions(self, partitions: u32) -> Self {
+        let control = self.control.with_partitions(partitions);
+        Self { control, ..self }
+    }
+
+    /// Refuses topics that break a promise, and tells what else is amiss.
+    async fn check_topics(&self) -> anyhow::Result<()> {
+        let Some(kafka) = &self.kafka else {
+            return Ok(());
+        };
+        let needs = topic_needs(&self.prefix, &self.control.view());
+        let found = kafka.check_topics(&needs).await?;
+        for warning in found.of(Grade::Warning) {
+            tracing::warn!("{}", warning.text());
+        }
+        let wrong: Vec<String> = found.of(Grade::Broken).map(|f| f.text()).collect();
+        if !wrong.is_empty() {
+            bail!("Kafka would break a promise: {}", wrong.join("\n  "));
+        }
+        Ok(())
+    }
+
+    /// What stands between this process and its log now, if anything does.
+    pub(crate) fn log_trouble(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+        let kafka = self.kafka.clone();
+        move || kafka.as_ref().and_then(|kafka| kafka.trouble())
     }
 
     /// Tells this process from others.
@@ -113,7 +162,7 @@ impl Backbone {
 
     /// Refuses a store on which two workers could both commit.
     pub(crate) async fn check_store(&self) -> anyhow::Result<()> {
-        check_store::check_put_if_absent(&self.lake, &self.nonce)
+        check_store::check_at_start(&self.lake, &self.nonce)
             .await
             .with_context(|| format!("store {}", self.lake.url()))
     }
@@ -177,13 +226,20 @@ impl Backbone {
     }
 }
 
-fn kafka_options(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
-    let pairs = pairs.iter().filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| match pair.split_once('=') {
-            Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
-            // the text may hold a secret, so it is not repeated
-            None => bail!("a --kafka-option lacks its `=`: write KEY=VALUE"),
-        })
-        .collect()
+/// Connects as soon as the brokers let it, or fails with what they said last.
+async fn connect_patiently(settings: &KafkaSettings, lobby: &Lobby) -> Result<KafkaLog, LogError> {
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        let error = match KafkaLog::connect(settings.clone()).await {
+            Ok(log) => return Ok(log),
+            Err(error) => error,
+        };
+        if error.kind() != ErrorKind::Unavailable || Instant::now() >= deadline {
+            return Err(error);
+        }
+        let reason = error_chain(&error);
+        tracing::warn!(error = reason, "cannot start yet");
+        lobby.says(reason);
+        sleep(START_PAUSE).await;
+    }
 }

@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod kafka;
 mod load;
 pub mod market;
 mod out;
@@ -56,7 +57,9 @@ pub fn main() -> ExitCode {
 fn parse() -> Result<Cli, clap::Error> {
     let given: Vec<_> = std::env::args_os().collect();
     let mut command = Cli::command();
-    let expanded = config::expand(&command, given).map_err(|error| {
+    let refused = kafka::refuse_secrets(&given);
+    let expanded = refused.and_then(|()| config::expand(&command, given));
+    let expanded = expanded.map_err(|error| {
         let text = format!("{error:#}\n");
         command.error(ErrorKind::InvalidValue, text)
     })?;
@@ -83,5 +86,6 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Verify(args) => commands::verify::run(args).await,
         Command::Replay(args) => commands::replay::run(args).await,
         Command::CheckStore(args) => commands::check_store::run(args).await,
+        Command::CheckKafka(args) => commands::check_kafka::run(args).await,
     }
 }

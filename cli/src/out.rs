@@ -11,6 +11,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub(crate) enum Outcome {
     /// Exit code 0.
     Done,
+    /// Exit code 1: a check found what would break a promise.
+    Failed,
     /// Exit code 3: a verification found a difference.
     Difference,
 }
@@ -19,6 +21,7 @@ impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Done => Self::SUCCESS,
+            Outcome::Failed => Self::FAILURE,
             Outcome::Difference => Self::from(3),
         }
     }

@@ -23,6 +23,7 @@ pub mod open_rows;
 pub mod partitioner;
 pub mod problem;
 pub mod replica;
+pub mod report;
 pub mod rows_root;
 pub mod schema;
 pub mod sealer;

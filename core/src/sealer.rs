@@ -28,7 +28,7 @@ pub const MAX_SEGMENT_ROWS: u64 = 1 << 20;
 pub const SLICE_ROWS: usize = 8192;
 
 /// Windows after which a commit is due though nothing was sealed.
-const CHECKPOINT_WINDOWS: i64 = 60;
+pub const CHECKPOINT_WINDOWS: i64 = 60;
 
 /// Bytes of refused frames after which a commit is due.
 const MAX_PENDING_REJECT_BYTES: usize = 8 << 20;

@@ -108,6 +108,19 @@ impl Gateway {
         writer.as_ref().is_some_and(|writer| writer.lease.holds())
     }
 
+    /// Why it takes no rows now, or could acknowledge none.
+    pub fn hindrance(&self) -> Option<String> {
+        if self.is_ready() {
+            return None;
+        }
+        let joined = self.0.writer.borrow().is_some();
+        Some(match (joined, self.0.trouble().clone()) {
+            (true, _) => "the gateway's lease has run out: the log does not answer in time".into(),
+            (false, Some(reason)) => format!("the gateway cannot join: {reason}"),
+            (false, None) => "the gateway is joining".into(),
+        })
+    }
+
     /// Resolves when it takes rows.
     pub async fn until_ready(&self) {
         // the sender lives as long as this handle

@@ -15,7 +15,8 @@ use tourbillon_core::machine::PartitionMachine;
 use tourbillon_core::replica::{Record, Replica};
 use tourbillon_log::control::{ControlTopic, StreamRequest};
 use tourbillon_log::{
-    Delivery, Log, LogError, LogRange, LogReader, LogRecord, MemoryLog, SystemClock, TopicPartition,
+    Delivery, Log, LogError, LogRange, LogReader, LogRecord, MemoryLog, SystemClock, TopicNeed,
+    TopicPartition,
 };
 
 use crate::commits::NoCommits;
@@ -235,8 +236,8 @@ impl Stalling {
 
 #[async_trait]
 impl Log for Stalling {
-    async fn ensure_topic(&self, topic: &str, n: u32, keep: bool) -> Result<(), LogError> {
-        self.log.ensure_topic(topic, n, keep).await
+    async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError> {
+        self.log.ensure_topic(need).await
     }
     async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
         self.log.partitions(topic).await

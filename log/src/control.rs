@@ -16,7 +16,7 @@ use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::ids::{Offset, PartitionId, StreamName};
 use tourbillon_core::schema::{Column, builtin_streams};
 
-use crate::{Appended, Log, LogError, LogReader, TopicPartition, watch};
+use crate::{Appended, Log, LogError, LogReader, TopicNeed, TopicPartition, watch};
 
 /// Partitions of a stream whose creator names no number.
 pub const DEFAULT_PARTITIONS: u32 = 4;
@@ -115,16 +115,17 @@ pub struct ControlTopic {
     prefix: Arc<str>,
     at: TopicPartition,
     view: watch::Receiver<Arc<ControlView>>,
+    partitions: u32,
 }
 
 impl ControlTopic {
     /// Makes the topic if it is absent, reads it to its end and follows it from then on, until
     /// the last handle is gone.
     pub async fn open(log: Arc<dyn Log>, prefix: &str) -> Result<Self, LogError> {
-        let topic = format!("{prefix}._control");
-        log.ensure_topic(&topic, 1, true).await?;
+        let need = TopicNeed::control(prefix);
+        log.ensure_topic(&need).await?;
         let at = TopicPartition {
-            topic,
+            topic: need.topic,
             partition: PartitionId(0),
         };
         let (sender, view) = watch::channel(Arc::new(ControlView::default()));
@@ -135,14 +136,21 @@ impl ControlTopic {
             prefix: prefix.into(),
             at,
             view,
+            partitions: DEFAULT_PARTITIONS,
         };
         control.catch_up().await?;
         Ok(control)
     }
 
+    /// The same, with another number of partitions for new streams whose creator names none.
+    #[must_use]
+    pub fn with_partitions(self, partitions: u32) -> Self {
+        Self { partitions, ..self }
+    }
+
     /// Topic of a stream.
     pub fn stream_topic(&self, stream: &StreamName) -> String {
-        format!("{}.{stream}", self.prefix)
+        stream_topic(&self.prefix, stream)
     }
 
     /// What is known now.
@@ -212,10 +220,8 @@ impl ControlTopic {
                 (None, Some(spec)) => StreamDef::create(spec).map_err(refused)?,
                 (None, None) => return Err(ControlError::Contended(request.name.clone())),
             };
-            let topic = self.stream_topic(&name);
-            self.log
-                .ensure_topic(&topic, next.partitions, false)
-                .await?;
+            let need = TopicNeed::stream(&self.prefix, &next);
+            self.log.ensure_topic(&need).await?;
             if let Some(spec) = spec {
                 self.append(&ControlRecord::Stream(spec)).await?;
             }
@@ -232,7 +238,7 @@ impl ControlTopic {
                 columns: request.columns.clone(),
                 key: request.key.clone().unwrap_or_default(),
                 event_time: request.event_time.clone(),
-                partitions: request.partitions.unwrap_or(DEFAULT_PARTITIONS),
+                partitions: request.partitions.unwrap_or(self.partitions),
                 window_ns: request.window_ns.unwrap_or(DEFAULT_WINDOW_NS),
                 compaction_ns: request.compaction_ns.unwrap_or(DEFAULT_COMPACTION_NS),
                 retention_ns: request.retention_ns.unwrap_or(0),
@@ -263,6 +269,16 @@ impl ControlTopic {
         spec.version += 1;
         Some(spec)
     }
+}
+
+/// Name of the control topic.
+pub(crate) fn control_topic(prefix: &str) -> String {
+    format!("{prefix}._control")
+}
+
+/// Name of a stream's topic.
+pub(crate) fn stream_topic(prefix: &str, stream: &StreamName) -> String {
+    format!("{prefix}.{stream}")
 }
 
 /// Feeds the view until nobody looks any more. An outage of the log only delays it.
@@ -309,158 +325,4 @@ async fn follow(
 }
 
 #[cfg(test)]
-mod tests {
-    use async_trait::async_trait;
-    use bytes::Bytes;
-    use tourbillon_core::clock::ManualClock;
-
-    use super::*;
-    use crate::{Delivery, LogRange, LogRecord, MemoryLog};
-
-    async fn control() -> ControlTopic {
-        let log = MemoryLog::new(Arc::new(ManualClock::new(1)));
-        ControlTopic::open(Arc::new(log), "t").await.unwrap()
-    }
-
-    fn request(columns: &[&str]) -> StreamRequest {
-        let column = |name: &&str| ColumnSpec {
-            name: (*name).into(),
-            ty: "string".into(),
-            nullable: true,
-        };
-        let columns = columns.iter().map(column).collect();
-        StreamRequest {
-            name: "ticks".into(),
-            columns,
-            ..StreamRequest::default()
-        }
-    }
-
-    #[tokio::test]
-    async fn streams_are_made_once_and_grown_by_what_is_new() {
-        let control = control().await;
-        let first = control.ensure_stream(&request(&["a"])).await.unwrap();
-        assert_eq!((first.version(), first.partitions), (1, DEFAULT_PARTITIONS));
-        assert_eq!(
-            control
-                .ensure_stream(&request(&["a"]))
-                .await
-                .unwrap()
-                .version(),
-            1
-        );
-        let grown = control.ensure_stream(&request(&["b"])).await.unwrap();
-        assert_eq!((grown.version(), grown.schema().columns().len()), (2, 2));
-        let topic = control.stream_topic(&first.name);
-        assert_eq!(
-            control.log.partitions(&topic).await.unwrap(),
-            Some(DEFAULT_PARTITIONS)
-        );
-    }
-
-    #[tokio::test]
-    async fn racing_changes_all_take_effect() {
-        let control = control().await;
-        control.ensure_stream(&request(&["a"])).await.unwrap();
-        let names = ["b", "c", "d"];
-        let race = names.map(|name| {
-            let control = control.clone();
-            async move { control.ensure_stream(&request(&[name])).await }
-        });
-        for result in futures::future::join_all(race).await {
-            result.unwrap();
-        }
-        let view = control.view();
-        assert_eq!(
-            view.streams
-                .values()
-                .next()
-                .unwrap()
-                .schema()
-                .columns()
-                .len(),
-            4
-        );
-    }
-
-    #[tokio::test]
-    async fn refusals_name_the_stream_and_leave_nothing_behind() {
-        let control = control().await;
-        let mut bad = request(&["a"]);
-        bad.key = Some(vec!["nope".into()]);
-        let error = control.ensure_stream(&bad).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(control.view().streams.is_empty());
-        control.ensure_builtin_streams().await.unwrap();
-        control.ensure_builtin_streams().await.unwrap();
-        assert_eq!(control.view().streams.len(), 2);
-        assert_eq!(control.view().ignored, 0);
-    }
-
-    /// A log whose readers fail after each read.
-    #[derive(Debug)]
-    struct Flaky(MemoryLog);
-
-    #[derive(Debug)]
-    struct FlakyReader(Box<dyn LogReader>, bool);
-
-    #[async_trait]
-    impl LogReader for FlakyReader {
-        async fn next(&mut self) -> Result<Vec<LogRecord>, LogError> {
-            if self.1 {
-                return Err(LogError::Unreachable {
-                    brokers: "b".into(),
-                    source: Arc::new(std::io::Error::other("outage")),
-                });
-            }
-            let records = self.0.next().await;
-            self.1 = true;
-            records
-        }
-    }
-
-    #[async_trait]
-    impl Log for Flaky {
-        async fn ensure_topic(&self, topic: &str, n: u32, keep: bool) -> Result<(), LogError> {
-            self.0.ensure_topic(topic, n, keep).await
-        }
-        async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
-            self.0.partitions(topic).await
-        }
-        async fn enqueue(&self, to: &TopicPartition, bytes: Bytes) -> Result<Delivery, LogError> {
-            self.0.enqueue(to, bytes).await
-        }
-        async fn range(&self, of: &TopicPartition) -> Result<LogRange, LogError> {
-            self.0.range(of).await
-        }
-        async fn read(
-            &self,
-            of: &TopicPartition,
-            from: Offset,
-        ) -> Result<Box<dyn LogReader>, LogError> {
-            let reader = self.0.read(of, from).await?;
-            Ok(Box::new(FlakyReader(reader, false)))
-        }
-        fn exclusive(&self) -> bool {
-            self.0.exclusive()
-        }
-        fn has_append_time(&self) -> bool {
-            self.0.has_append_time()
-        }
-        async fn close(&self) -> Result<(), LogError> {
-            self.0.close().await
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_outage_of_the_log_only_delays_the_view() {
-        let log = Flaky(MemoryLog::new(Arc::new(ManualClock::new(1))));
-        let control = ControlTopic::open(Arc::new(log), "t").await.unwrap();
-        for column in ["a", "b", "c"] {
-            control.ensure_stream(&request(&[column])).await.unwrap();
-        }
-        let view = control.view();
-        let columns = view.streams.values().next().unwrap().schema().columns();
-        assert_eq!(columns.len(), 3);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tourbillon_core::error::ErrorKind;
 use tourbillon_core::ids::{Offset, PartitionId};
+use tourbillon_core::report::Finding;
 
 use crate::{LogRange, MAX_RECORD_BYTES, TopicPartition};
 
@@ -97,22 +98,9 @@ pub enum LogError {
         /// The cause.
         source: Cause,
     },
-    /// A topic exists with a setting that breaks the log's promises.
-    #[error(
-        "topic `{topic}` has {name}={found} and needs {name}={wanted}: \
-         kafka-configs.sh --alter --entity-type topics --entity-name {topic} \
-         --add-config {name}={wanted}"
-    )]
-    TopicSetting {
-        /// Topic name.
-        topic: String,
-        /// Name of the topic's setting.
-        name: &'static str,
-        /// Its value.
-        found: Box<str>,
-        /// The value that it needs.
-        wanted: Box<str>,
-    },
+    /// A topic exists in a way that breaks the log's promises.
+    #[error("{}", .0.text())]
+    UnfitTopic(Box<Finding>),
     /// The cluster does not tell about a topic.
     #[error("look up topic `{topic}`")]
     Topic {
@@ -127,6 +115,16 @@ pub enum LogError {
         /// Bootstrap list.
         brokers: String,
         /// The cause.
+        source: Cause,
+    },
+    /// The brokers do not let this client in.
+    #[error("Kafka brokers `{brokers}` refuse this client: check {check}")]
+    Refused {
+        /// Bootstrap list.
+        brokers: String,
+        /// The settings to look at.
+        check: &'static str,
+        /// What they, or the client, said.
         source: Cause,
     },
     /// A data folder could not be opened or created.
@@ -205,7 +203,7 @@ impl LogError {
             | Self::UnknownPartition { .. }
             | Self::RecordTooLarge { .. }
             | Self::OffsetOutOfRange { .. }
-            | Self::TopicSetting { .. }
+            | Self::UnfitTopic(_)
             | Self::Format { .. } => ErrorKind::Invalid,
             Self::Closed
             | Self::Append { .. }
@@ -213,6 +211,7 @@ impl LogError {
             | Self::CreateTopic { .. }
             | Self::Topic { .. }
             | Self::Unreachable { .. }
+            | Self::Refused { .. }
             | Self::Open { .. }
             | Self::Locked { .. }
             | Self::Poisoned { .. } => ErrorKind::Unavailable,

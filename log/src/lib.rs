@@ -23,13 +23,15 @@ pub mod follow;
 pub mod kafka;
 pub mod memory;
 mod metrics;
+mod needs;
 pub mod watch;
 
 pub use clock::SystemClock;
 pub use embedded::EmbeddedLog;
 pub use error::LogError;
-pub use kafka::{KafkaLog, KafkaSettings};
+pub use kafka::{CheckPlan, KafkaLog, KafkaSettings, Probe, is_secret_option};
 pub use memory::MemoryLog;
+pub use needs::{TopicNeed, read_control, topic_needs};
 
 pub(crate) type DeliverySender = oneshot::Sender<Result<Appended, LogError>>;
 
@@ -96,14 +98,9 @@ impl Future for Delivery {
 /// The log. Every method may be called from many tasks at once.
 #[async_trait]
 pub trait Log: Send + Sync + Debug {
-    /// Creates a topic, or grows it to `partitions`. A topic that is already as large is left alone.
-    /// `retain_for_ever` is set for the control topic.
-    async fn ensure_topic(
-        &self,
-        topic: &str,
-        partitions: u32,
-        retain_for_ever: bool,
-    ) -> Result<(), LogError>;
+    /// Creates a topic, or grows it. One that is already as large is left alone, unless it breaks
+    /// a promise: then it is refused.
+    async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError>;
 
     /// Number of partitions, `None` if the topic does not exist.
     async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError>;

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tourbillon_core::control::{ControlRecord, ControlView, StreamDef, WriterPhase};
+use tourbillon_core::error::error_chain;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, PartitionId, StreamName, WriterId};
 use tourbillon_lake::Lake;
@@ -215,10 +216,17 @@ impl QueryService {
 
     /// Whether every partition has caught up with the log once and none has stopped.
     pub fn is_ready(&self) -> bool {
+        self.hindrance().is_none()
+    }
+
+    /// Which partition has not caught up with the log yet, or why it has stopped.
+    pub fn hindrance(&self) -> Option<String> {
         let view = self.control.view();
-        view.streams
-            .values()
-            .all(|def| self.complete_through(def).is_ok())
+        let mut streams = view.streams.values();
+        streams.find_map(|def| {
+            let behind = self.complete_through(def).err()?;
+            Some(error_chain(&behind))
+        })
     }
 
     /// T: how far the stream is complete. Unknown for the moment in which a stream that has begun

@@ -111,10 +111,16 @@ impl Worker {
 
     /// Whether no partition has halted.
     pub fn is_healthy(&self) -> bool {
-        !self
-            .progress()
-            .values()
-            .any(|progress| progress.halted().is_some())
+        self.hindrance().is_none()
+    }
+
+    /// A partition that has halted, and why.
+    pub fn hindrance(&self) -> Option<String> {
+        let progress = self.progress();
+        progress.iter().find_map(|((stream, partition), progress)| {
+            let reason = progress.halted()?;
+            Some(format!("{stream} partition {partition} halted: {reason}"))
+        })
     }
 
     /// Stops reading and waits for the uploads in hand.

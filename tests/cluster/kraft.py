@@ -1,4 +1,7 @@
-"""Apache Kafka in KRaft mode: every node is broker and controller, all on loopback."""
+"""Apache Kafka in KRaft mode: every node is broker and controller, all on loopback.
+
+Brokers talk to one another in plain text; clients may also log in, with or without TLS.
+"""
 
 import base64
 import shutil
@@ -10,28 +13,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from certificates import Certificates
 from processes import LOOPBACK, Server, ServerError, free_ports, spawn, wait_until
 
 HEAP = "512m"
+PROTOCOLS = ("PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL")
 START_LIMIT_S = 90
 STOP_GRACE_S = 10.0  # the last of three has no quorum to say goodbye to
 PROBE_TIMEOUT_S = 2
 METADATA, METADATA_VERSION = 3, 5
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+LOGIN_MODULES = "org.apache.kafka.common.security"
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 
 @dataclass(frozen=True)
+class Access:
+    """Who may log in, and what the brokers show of themselves."""
+
+    user: str
+    password: str
+    certificates: Certificates
+
+
+@dataclass(frozen=True)
 class Node:
-    """A broker and controller to be."""
+    """A broker and controller to be. Its listeners are called after their protocols."""
 
     id: int
-    port: int
+    ports: dict[str, int]
     controller_port: int
     folder: Path
 
     @property
+    def port(self) -> int:
+        return self.ports["PLAINTEXT"]
+
+    @property
     def address(self) -> str:
-        return f"{LOOPBACK}:{self.port}"
+        return self.address_of("PLAINTEXT")
+
+    def address_of(self, protocol: str) -> str:
+        return f"{LOOPBACK}:{self.ports[protocol]}"
+
+    def listeners(self) -> str:
+        return ",".join(f"{name}://{self.address_of(name)}" for name in self.ports)
 
     def live_brokers(self) -> int:
         """How many live brokers this one knows, by Kafka's own protocol; 0 without controller."""
@@ -45,19 +71,22 @@ class Node:
                 return _count_brokers(_exactly(answers.read(length), length))
 
 
-def spawn_brokers(run: Path, libs: Path, count: int) -> list[Node]:
+def spawn_brokers(run: Path, libs: Path, count: int, access: Access) -> list[Node]:
     """Formats and starts `count` nodes as one cluster."""
     java = shutil.which("java")
     if java is None:
         raise ServerError("`java` is not on the path; Kafka 4 needs Java 17")
-    ports = free_ports(2 * count)
-    nodes = [
-        Node(i + 1, ports[2 * i], ports[2 * i + 1], run / f"kafka-{i + 1}") for i in range(count)
-    ]
+    each = len(PROTOCOLS) + 1
+    ports = free_ports(each * count)
+    nodes = []
+    for i in range(count):
+        own = ports[each * i : each * (i + 1)]
+        listeners = dict(zip(PROTOCOLS, own[1:], strict=True))
+        nodes.append(Node(i + 1, listeners, own[0], run / f"kafka-{i + 1}"))
     for node in nodes:
         node.folder.mkdir()
-        (node.folder / "server.properties").write_text(_properties(node, nodes))
-    _format(java, libs, nodes)
+        (node.folder / "server.properties").write_text(_properties(node, nodes, access))
+    _format(java, libs, nodes, access)
     for node in nodes:
         spawn(run, f"kafka-{node.id}", _broker(java, libs, node), STOP_GRACE_S)
     return nodes
@@ -79,10 +108,13 @@ def _broker(java: str, libs: Path, node: Node) -> list[str]:
     return [java, *options, *_logging(), "-cp", f"{libs}/*", *main]
 
 
-def _format(java: str, libs: Path, nodes: list[Node]) -> None:
+def _format(java: str, libs: Path, nodes: list[Node], access: Access) -> None:
     cluster = _cluster_id()
+    login = f"[name={access.user},password={access.password}]"
     tool = [java, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *_logging()]
     tool += ["-cp", f"{libs}/*", "kafka.tools.StorageTool", "format", "--cluster-id", cluster]
+    for mechanism in MECHANISMS[1:]:
+        tool += ["--add-scram", f"{mechanism}={login}"]
     running = []
     for node in nodes:
         config = ["--config", str(node.folder / "server.properties")]
@@ -105,7 +137,7 @@ def _logging() -> list[str]:
     return [f"-Dlog4j2.configurationFile={LOG_CONFIG}"]
 
 
-def _properties(node: Node, nodes: list[Node]) -> str:
+def _properties(node: Node, nodes: list[Node], access: Access) -> str:
     replicas = min(3, len(nodes))
     in_sync = 2 if replicas == 3 else 1
     voters = ",".join(f"{n.id}@{LOOPBACK}:{n.controller_port}" for n in nodes)
@@ -124,9 +156,11 @@ def _properties(node: Node, nodes: list[Node]) -> str:
         "node.id": node.id,
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{node.address}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"{node.listeners()},CONTROLLER://{LOOPBACK}:{node.controller_port}",
+        "advertised.listeners": node.listeners(),
+        "listener.security.protocol.map": ",".join(
+            [*(f"{name}:{name}" for name in PROTOCOLS), "CONTROLLER:PLAINTEXT"]
+        ),
         "log.dirs": node.folder / "data",
         "auto.create.topics.enable": "false",
         "default.replication.factor": replicas,
@@ -134,8 +168,28 @@ def _properties(node: Node, nodes: list[Node]) -> str:
         "group.initial.rebalance.delay.ms": 0,
         "log.cleaner.dedupe.buffer.size": 16 << 20,
         **internal,
+        **_security(access),
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def _security(access: Access) -> dict[str, object]:
+    user = f'user_{access.user}="{access.password}"'
+    modules = {
+        "plain": f"{LOGIN_MODULES}.plain.PlainLoginModule required {user};",
+        "scram-sha-256": f"{LOGIN_MODULES}.scram.ScramLoginModule required;",
+        "scram-sha-512": f"{LOGIN_MODULES}.scram.ScramLoginModule required;",
+    }
+    return {
+        "sasl.enabled.mechanisms": ",".join(MECHANISMS),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": access.certificates.broker,
+        **{
+            f"listener.name.{listener}.{mechanism}.sasl.jaas.config": module
+            for listener in ("sasl_plaintext", "sasl_ssl")
+            for mechanism, module in modules.items()
+        },
+    }
 
 
 def _count_brokers(answer: bytes) -> int:

@@ -14,11 +14,13 @@
 mod support;
 
 mod accounts;
+mod checks;
 mod compaction;
 mod freeze;
 mod identity;
 mod kills;
 mod record;
+mod security;
 
 use std::time::{Duration, SystemTime};
 

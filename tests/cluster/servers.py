@@ -6,7 +6,7 @@
     python3 tests/cluster/servers.py status --run DIR
     python3 tests/cluster/servers.py stop --run DIR
 
-Needs Python 3.11, Java 17, mvn, and pip for `install`. Everything listens on free ports of
+Needs Python 3.11, Java 17, openssl, and mvn and pip for `install`. Everything listens on free ports of
 127.0.0.1, so several sets run side by side. `start` begins with empty servers each time and ends
 when they answer; DIR keeps logs and data after `stop`.
 Exit codes: 0 done, 1 failed, 3 (`status`) not all alive.
@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import certificates
 import install
 import kraft
 import processes
@@ -28,7 +29,7 @@ import seaweed
 from processes import ServerError
 
 DEFAULT_CACHE = Path(__file__).resolve().parents[2] / ".ci" / "cache"
-OWN_FOLDERS = ("s3", "kafka-")
+OWN_FOLDERS = ("s3", "kafka-", "certificates")
 
 
 def main() -> int:
@@ -77,7 +78,9 @@ def _start(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
     try:
         port = seaweed.spawn_store(run, install.weed_binary(cache))
-        nodes = kraft.spawn_brokers(run, install.kafka_libs(cache), arguments.brokers)
+        made = certificates.make(run / "certificates")
+        access = kraft.Access("ticks", uuid.uuid4().hex, made)
+        nodes = kraft.spawn_brokers(run, install.kafka_libs(cache), arguments.brokers, access)
         servers = processes.recorded(run)
         kraft.wait_ready(nodes, servers)
         print(f"kafka: {len(nodes)} broker(s) ready after {time.monotonic() - begun:.1f} s")
@@ -86,8 +89,10 @@ def _start(arguments: argparse.Namespace) -> int:
     except BaseException:
         processes.stop_all(processes.recorded(run))
         raise
-    brokers = [node.address for node in nodes]
-    environment = _environment(brokers, f"http://{processes.LOOPBACK}:{port}")
+    environment = {
+        **_environment([node.address for node in nodes], f"http://{processes.LOOPBACK}:{port}"),
+        **_access(nodes, access),
+    }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
     (run / "env").write_text("".join(lines))
     print(f"wrote {run / 'env'}")
@@ -118,6 +123,21 @@ def _environment(brokers: list[str], endpoint: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
         "AWS_CONDITIONAL_PUT": "etag",
+    }
+
+
+def _access(nodes: list[kraft.Node], access: kraft.Access) -> dict[str, str]:
+    """For the tests of logins and TLS."""
+    listeners = {
+        f"TOURBILLON_TEST_{protocol}": ",".join(node.address_of(protocol) for node in nodes)
+        for protocol in kraft.PROTOCOLS
+    }
+    return {
+        **listeners,
+        "TOURBILLON_TEST_USER": access.user,
+        "TOURBILLON_TEST_PASSWORD": access.password,
+        "TOURBILLON_TEST_CA": str(access.certificates.ca),
+        "TOURBILLON_TEST_WRONG_CA": str(access.certificates.stranger),
     }
 
 

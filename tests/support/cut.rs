@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tourbillon_core::ids::Offset;
-use tourbillon_log::{Delivery, Log, LogError, LogRange, LogReader, LogRecord, TopicPartition};
+use tourbillon_log::{
+    Delivery, Log, LogError, LogRange, LogReader, LogRecord, TopicNeed, TopicPartition,
+};
 
 #[derive(Debug)]
 pub(crate) struct Cut {
@@ -22,14 +24,8 @@ impl Cut {
 
 #[async_trait]
 impl Log for Cut {
-    async fn ensure_topic(
-        &self,
-        topic: &str,
-        partitions: u32,
-        retain_for_ever: bool,
-    ) -> Result<(), LogError> {
-        let ensured = self.inner.ensure_topic(topic, partitions, retain_for_ever);
-        ensured.await
+    async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError> {
+        self.inner.ensure_topic(need).await
     }
 
     async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {

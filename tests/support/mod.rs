@@ -10,7 +10,7 @@ pub(crate) mod watermark;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -37,7 +37,11 @@ pub(crate) struct Service {
     child: Child,
     args: Vec<String>,
     pub(crate) url: String,
+    log: Logged,
 }
+
+/// What a service has logged so far.
+type Logged = Arc<Mutex<String>>;
 
 impl Service {
     /// Starts `tourbillon ARGS` on a free port and waits until it listens.
@@ -47,8 +51,8 @@ impl Service {
 
     /// Starts it on an address of the test's choice.
     pub(crate) fn start_on(args: &[&str], listen: &str) -> Self {
-        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let (child, lines) = spawn(&args, listen);
+        let args = owned(args);
+        let (child, lines, log) = spawn(&args, listen);
         let until = Instant::now() + START;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -58,9 +62,32 @@ impl Service {
             if let Some((_, address)) = line.split_once("listens address=") {
                 let address = address.split_whitespace().next().expect("an address");
                 let url = format!("http://{address}");
-                return Self { child, args, url };
+                return Self {
+                    child,
+                    args,
+                    url,
+                    log,
+                };
             }
         }
+    }
+
+    /// Starts it on a free address and waits for nothing: it may never listen.
+    pub(crate) fn begin(args: &[&str]) -> Self {
+        let (args, address) = (owned(args), free_address());
+        let (child, _, log) = spawn(&args, &address);
+        let url = format!("http://{address}");
+        Self {
+            child,
+            args,
+            url,
+            log,
+        }
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("nobody panics with it").clone()
     }
 
     /// kill -9, and another on the same address, for whose start nobody waits.
@@ -68,7 +95,7 @@ impl Service {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
         let address = self.url.trim_start_matches("http://");
-        self.child = spawn(&self.args, address).0;
+        (self.child, _, self.log) = spawn(&self.args, address);
     }
 
     /// Starts and waits until it is ready.
@@ -108,8 +135,12 @@ impl Service {
     }
 }
 
-/// Starts a process; the lines it logs.
-fn spawn(args: &[String], listen: &str) -> (Child, mpsc::Receiver<String>) {
+fn owned(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+/// Starts a process; the lines it logs, as they come and together.
+fn spawn(args: &[String], listen: &str) -> (Child, mpsc::Receiver<String>, Logged) {
     let mut child = binary()
         .args(args)
         .args(["--listen", listen])
@@ -120,14 +151,17 @@ fn spawn(args: &[String], listen: &str) -> (Child, mpsc::Receiver<String>) {
         .expect("the binary starts");
     let stderr = child.stderr.take().expect("stderr is piped");
     let (sender, lines) = mpsc::channel();
+    let log = Logged::default();
+    let kept = Arc::clone(&log);
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             eprintln!("  | {line}");
+            *kept.lock().expect("nobody panics with it") += &format!("{line}\n");
             // nobody listens any more once the address is known
             drop(sender.send(line));
         }
     });
-    (child, lines)
+    (child, lines, log)
 }
 
 impl Drop for Service {

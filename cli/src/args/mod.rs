@@ -17,7 +17,9 @@ pub(crate) use roles::{
     ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs, SqlArgs,
     StandaloneArgs,
 };
-pub(crate) use storage::{CheckStoreArgs, ReplayArgs, ReplayFormat, StorageArgs, VerifyArgs};
+pub(crate) use storage::{
+    CheckKafkaArgs, CheckStoreArgs, ReplayArgs, ReplayFormat, StorageArgs, VerifyArgs,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Prove that an object store does what the commit chain needs.
     CheckStore(CheckStoreArgs),
+    /// Prove that a Kafka cluster keeps what the log promises, on a topic made for it and removed.
+    CheckKafka(CheckKafkaArgs),
 }
 
 impl Command {

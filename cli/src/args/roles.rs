@@ -1,10 +1,13 @@
 //! Flags of the services and of the demo.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tourbillon_core::control::MAX_PARTITIONS;
+use tourbillon_log::control::DEFAULT_PARTITIONS;
 
 use super::FileArgs;
 use crate::server::Origin;
@@ -44,7 +47,8 @@ pub(crate) struct ClusterArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct KafkaArgs {
     /// A librdkafka setting, like security.protocol=SASL_SSL; may be repeated. Settings that
-    /// durability and order depend on cannot be changed.
+    /// durability and order depend on cannot be changed. Passwords are refused here: they belong
+    /// into a file or into the variable.
     #[arg(
         long = "kafka-option",
         env = "TOURBILLON_KAFKA_OPTIONS",
@@ -52,9 +56,13 @@ pub(crate) struct KafkaArgs {
         value_delimiter = ';',
         hide_env_values = true
     )]
-    pub(crate) kafka_options: Vec<String>,
-    /// Replicas of new topics; by default 3, or as many as there are brokers.
-    #[arg(long, env = "TOURBILLON_REPLICATION")]
+    pub(crate) kafka_options: Vec<OptionText>,
+    /// File with librdkafka settings, KEY=VALUE lines: for passwords. Other settings win.
+    #[arg(long, env = "TOURBILLON_KAFKA_OPTIONS_FILE", value_name = "FILE")]
+    pub(crate) kafka_options_file: Option<PathBuf>,
+    /// Replicas of new topics; by default 3, or as many as there are brokers. Topics with fewer
+    /// are refused.
+    #[arg(long, env = "TOURBILLON_REPLICATION", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) replication: Option<u16>,
     /// How long topics keep records; for ever if not given. Must outlive any outage of the workers.
     #[arg(long, env = "TOURBILLON_TOPIC_RETENTION", value_parser = humantime::parse_duration)]
@@ -62,6 +70,28 @@ pub(crate) struct KafkaArgs {
     /// First part of every topic's name.
     #[arg(long, env = "TOURBILLON_TOPIC_PREFIX", default_value = "tourbillon")]
     pub(crate) topic_prefix: String,
+}
+
+/// A setting that may hold a password, so `Debug` does not show it.
+#[derive(Clone)]
+pub(crate) struct OptionText(String);
+
+impl OptionText {
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for OptionText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for OptionText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Settings of a gateway.
@@ -91,6 +121,10 @@ pub(crate) struct GatewayArgs {
     /// All requests in flight together, MiB; beyond, clients get 429.
     #[arg(long, env = "TOURBILLON_MAX_IN_FLIGHT_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=65_536))]
     pub(crate) max_in_flight_mib: u32,
+    /// Partitions of new streams whose creator names no number, and of those that exist from the
+    /// start.
+    #[arg(long, env = "TOURBILLON_PARTITIONS", default_value_t = DEFAULT_PARTITIONS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
+    pub(crate) partitions: u32,
     /// Refuse line protocol for streams or columns that do not exist, instead of making them.
     #[arg(long, env = "TOURBILLON_NO_AUTO_CREATE")]
     pub(crate) no_auto_create: bool,

@@ -106,4 +106,29 @@ pub(crate) enum ReplayFormat {
 pub(crate) struct CheckStoreArgs {
     /// The store, like s3://bucket/prefix.
     pub(crate) url: String,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tourbillon check-kafka broker1:9092,broker2:9092
+  tourbillon check-kafka broker1:9093 --kafka-options-file kafka.options --topic tourbillon.trades
+
+Exit codes: 0 no promise would break, 1 one would, or the brokers cannot be reached.")]
+pub(crate) struct CheckKafkaArgs {
+    /// Kafka bootstrap brokers, host:port separated by commas.
+    #[arg(env = "TOURBILLON_KAFKA", value_name = "BROKERS")]
+    pub(crate) brokers: String,
+    /// Look at this topic, which must exist, and make no probe topic; may be repeated. Nothing is
+    /// written then.
+    #[arg(long = "topic", value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
+    #[command(flatten)]
+    pub(crate) kafka_settings: KafkaArgs,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -3,16 +3,15 @@
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use tourbillon_lake::Lake;
-use tourbillon_lake::check_store::check_put_if_absent;
+use tourbillon_lake::check_store::check;
 
+use super::report;
 use crate::args::CheckStoreArgs;
-use crate::out::{self, Outcome};
+use crate::out::Outcome;
 
-/// Proves that the store puts if absent atomically.
+/// Proves what the design needs of a store.
 pub(crate) async fn run(args: CheckStoreArgs) -> anyhow::Result<Outcome> {
     let lake = Lake::open(&args.url)?;
     let nonce = format!("{:016x}", OsRng.try_next_u64()?);
-    check_put_if_absent(&lake, &nonce).await?;
-    out::line(&format!("{}: put-if-absent is atomic", args.url));
-    Ok(Outcome::Done)
+    Ok(report::print(&check(&lake, &nonce).await, args.json))
 }

@@ -9,7 +9,7 @@ use tourbillon_query::QueryService;
 use crate::args::{GatewayArgs, IngestArgs, QueryArgs, ShardWorkerArgs, StandaloneArgs};
 use crate::backbone::Backbone;
 use crate::out::Outcome;
-use crate::server::{Health, Server, Site, bind, signalled};
+use crate::server::{Health, Lobby, Server, Site, bind, signalled};
 use crate::sql::{SqlFront, bind_flight};
 use crate::telemetry;
 
@@ -19,6 +19,7 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
     let listener = bind(args.http.listen).await?;
     let flight = bind_flight(args.sql.flight_listen).await?;
     let backbone = Backbone::embedded(&args.data, args.store.as_deref()).await?;
+    let backbone = backbone.with_partitions(args.gateway.partitions);
     backbone.check_store().await?;
     backbone.control.ensure_builtin_streams().await?;
     let name = args
@@ -32,10 +33,10 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
     let service = backbone.query();
     let health = {
         let (worker, gateway, service) = (Arc::clone(&worker), gateway.clone(), service.clone());
-        Health {
-            live: Arc::new(move || worker.is_healthy()),
-            ready: Arc::new(move || gateway.is_ready() && service.is_ready()),
-        }
+        Health::alone(
+            move || worker.is_healthy(),
+            move || gateway.hindrance().or_else(|| service.hindrance()),
+        )
     };
     let sql = SqlFront::start(&service, args.sql.settings(), flight)?;
     let site = Site::new(&args.http.cors_origins);
@@ -79,18 +80,18 @@ pub(crate) fn with_sql(site: Site, sql: &SqlFront) -> Site {
 /// A gateway.
 pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
-    let listener = bind(args.http.listen).await?;
-    let backbone = Backbone::cluster(&args.cluster).await?;
+    let (lobby, listener) = Lobby::open(bind(args.http.listen).await?)?;
+    let backbone = Backbone::cluster(&args.cluster, &lobby).await?;
+    let backbone = backbone.with_partitions(args.gateway.partitions);
     backbone.control.ensure_builtin_streams().await?;
     let name = gateway_name(&args.gateway, args.http.listen, backbone.nonce());
     let settings = backbone.gateway_settings(&args.gateway, name);
     let gateway = backbone.gateway(settings, Arc::clone(&backbone.clock));
     let ready = gateway.clone();
-    let health = Health {
-        live: Arc::new(|| true),
-        ready: Arc::new(move || ready.is_ready()),
-    };
+    let trouble = backbone.log_trouble();
+    let health = Health::new(|| true, move || ready.hindrance(), trouble);
     let site = with_gateway(Site::new(&args.http.cors_origins), &gateway);
+    lobby.close().await;
     let server = Server::start(listener, site, health, metrics)?;
     tracing::info!(address = %server.address, "gateway listens");
     signalled().await?;
@@ -104,18 +105,19 @@ pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
 /// A shard worker.
 pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
-    let listener = bind(args.http.listen).await?;
-    let backbone = Backbone::cluster(&args.cluster).await?;
+    let (lobby, listener) = Lobby::open(bind(args.http.listen).await?)?;
+    let backbone = Backbone::cluster(&args.cluster, &lobby).await?;
     backbone.check_store().await?;
     let worker = Arc::new(backbone.worker(args.share, args.upkeep.grace));
     let health = {
         let (live, ready) = (Arc::clone(&worker), Arc::clone(&worker));
-        Health {
-            live: Arc::new(move || live.is_healthy()),
-            ready: Arc::new(move || ready.is_healthy()),
-        }
+        // nobody sends it requests, so it can say that it does nothing
+        let trouble = backbone.log_trouble();
+        let unready = move || ready.hindrance().or_else(&trouble);
+        Health::new(move || live.is_healthy(), unready, || None)
     };
     let site = Site::new(&args.http.cors_origins);
+    lobby.close().await;
     let server = Server::start(listener, site, health, metrics)?;
     let (share, shares) = args.share;
     tracing::info!(address = %server.address, share, shares, "shard worker listens");
@@ -130,18 +132,18 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
 /// A query node.
 pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     let metrics = telemetry::start_metrics()?;
-    let listener = bind(args.http.listen).await?;
+    let (lobby, listener) = Lobby::open(bind(args.http.listen).await?)?;
     let flight = bind_flight(args.sql.flight_listen).await?;
-    let backbone = Backbone::cluster(&args.cluster).await?;
+    let backbone = Backbone::cluster(&args.cluster, &lobby).await?;
     let service = backbone.query();
     let ready = service.clone();
-    let health = Health {
-        live: Arc::new(|| true),
-        ready: Arc::new(move || ready.is_ready()),
-    };
+    // without its log it still answers what it has
+    let trouble = backbone.log_trouble();
+    let health = Health::new(|| true, move || ready.hindrance(), trouble);
     let sql = SqlFront::start(&service, args.sql.settings(), flight)?;
     let site = Site::new(&args.http.cors_origins);
     let site = with_catalog(with_queries(site, &service), &service);
+    lobby.close().await;
     let server = Server::start(listener, with_sql(site, &sql), health, metrics)?;
     tracing::info!(address = %server.address, "query node listens");
     signalled().await?;

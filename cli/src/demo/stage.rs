@@ -70,12 +70,13 @@ impl Stage {
         let health = {
             let (live, gateways, service) =
                 (Arc::clone(&worker), gateways.clone(), service.clone());
-            Health {
-                live: Arc::new(move || live.is_healthy()),
-                ready: Arc::new(move || {
-                    gateways.iter().all(Gateway::is_ready) && service.is_ready()
-                }),
-            }
+            Health::alone(
+                move || live.is_healthy(),
+                move || {
+                    let gateways = gateways.iter().find_map(Gateway::hindrance);
+                    gateways.or_else(|| service.hindrance())
+                },
+            )
         };
         let sql = SqlFront::start(&service, SqlSettings::default(), flight)?;
         let site = with_queries(with_gateway(Site::new(&[]), &gateways[0]), &service);

@@ -14,16 +14,44 @@ use utoipa::openapi::OpenApi;
 /// Media type of the metrics, as Prometheus wants it.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Answers a health question.
-pub(crate) type Check = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Whether a process does its work, or will without help.
+pub(crate) type Live = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What is in its way, if anything is.
+pub(crate) type Hindrance = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What a process says of its health.
 #[derive(Clone)]
 pub(crate) struct Health {
     /// Whether it does its work, or will without help.
-    pub(crate) live: Check,
-    /// Whether it takes requests now.
-    pub(crate) ready: Check,
+    pub(crate) live: Live,
+    /// Why it takes no requests now.
+    pub(crate) unready: Hindrance,
+    /// What stands between it and its log.
+    pub(crate) trouble: Hindrance,
+}
+
+impl Health {
+    /// Of a process that has a log of its own, which nothing can stand before.
+    pub(crate) fn alone(
+        live: impl Fn() -> bool + Send + Sync + 'static,
+        unready: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(live, unready, || None)
+    }
+
+    /// Of a process whose log is elsewhere.
+    pub(crate) fn new(
+        live: impl Fn() -> bool + Send + Sync + 'static,
+        unready: impl Fn() -> Option<String> + Send + Sync + 'static,
+        trouble: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            live: Arc::new(live),
+            unready: Arc::new(unready),
+            trouble: Arc::new(trouble),
+        }
+    }
 }
 
 /// How a process is.
@@ -32,6 +60,9 @@ pub(crate) struct Health {
 struct HealthState {
     /// `ok` or `unavailable`.
     status: &'static str,
+    /// What is wrong, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 pub(super) fn router(health: Health, metrics: PrometheusHandle) -> Router {
@@ -67,7 +98,7 @@ pub(super) fn api() -> OpenApi {
     )
 )]
 async fn healthz(State(health): State<Health>) -> Response {
-    state((health.live)())
+    state((health.live)(), None)
 }
 
 /// Tell whether the process takes requests
@@ -81,15 +112,19 @@ async fn healthz(State(health): State<Health>) -> Response {
     )
 )]
 async fn readyz(State(health): State<Health>) -> Response {
-    state((health.ready)())
+    let (unready, trouble) = ((health.unready)(), (health.trouble)());
+    let ready = unready.is_none();
+    let wrong: Vec<String> = unready.into_iter().chain(trouble).collect();
+    state(ready, (!wrong.is_empty()).then(|| wrong.join("; ")))
 }
 
-fn state(good: bool) -> Response {
+/// A state as an answer.
+pub(super) fn state(good: bool, detail: Option<String>) -> Response {
     let (code, status) = match good {
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    (code, Json(HealthState { status })).into_response()
+    (code, Json(HealthState { status, detail })).into_response()
 }
 
 /// Show metrics, for Prometheus

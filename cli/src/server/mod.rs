@@ -9,6 +9,7 @@
 mod compression;
 mod cors;
 mod health;
+mod lobby;
 mod openapi;
 mod problems;
 mod request_id;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use cors::Origin;
 pub(crate) use health::Health;
+pub(crate) use lobby::Lobby;
 pub(crate) use site::Site;
 
 /// How long answers under way may take once the server stops.

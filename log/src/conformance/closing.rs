@@ -1,7 +1,7 @@
 //! What `close` promises.
 
 use super::Subject;
-use crate::LogError;
+use crate::{LogError, TopicNeed};
 
 pub(super) async fn closing_delivers_what_was_enqueued_and_ends_everything(s: &Subject) {
     let to = s.partition().await;
@@ -26,7 +26,8 @@ pub(super) async fn closing_delivers_what_was_enqueued_and_ends_everything(s: &S
     closed(waiting.await.unwrap());
     closed(idle.next().await.unwrap_err());
     closed(s.log.enqueue(&to, "x".into()).await.unwrap_err());
-    closed(s.log.ensure_topic("late", 1, false).await.unwrap_err());
+    let late = TopicNeed::data("late", 1);
+    closed(s.log.ensure_topic(&late).await.unwrap_err());
     closed(s.log.partitions(&to.topic).await.unwrap_err());
     closed(s.log.range(&to).await.unwrap_err());
     closed(

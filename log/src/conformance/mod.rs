@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tourbillon_core::ids::{Offset, PartitionId};
 
-use crate::{Appended, Log, LogReader, LogRecord, TopicPartition};
+use crate::{Appended, Log, LogReader, LogRecord, TopicNeed, TopicPartition};
 
 /// A check that takes longer than this has stalled.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +50,8 @@ impl Subject {
         if let Some(declare) = &self.declare {
             declare(&name, partitions);
         }
-        let made = self.log.ensure_topic(&name, partitions, false).await;
+        let need = TopicNeed::data(&name, partitions);
+        let made = self.log.ensure_topic(&need).await;
         made.unwrap();
         name
     }

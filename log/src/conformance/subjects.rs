@@ -119,13 +119,14 @@ impl MockKafka {
         Self { brokers, orders }
     }
 
-    /// Settings for a log on these brokers. They answer a waiting fetch only when its time is up,
-    /// also if records came in between: hence the short time.
+    /// Settings for a log on these brokers, whose topics have one replica. They answer a waiting
+    /// fetch only when its time is up, also if records came in between: hence the short time.
     pub(crate) fn settings(&self) -> KafkaSettings {
         let option = ("fetch.wait.max.ms".to_owned(), "5".to_owned());
         KafkaSettings {
             brokers: self.brokers.clone(),
             options: BTreeMap::from([option]),
+            replication: Some(1),
             ..KafkaSettings::default()
         }
     }

@@ -4,7 +4,7 @@ use tourbillon_core::error::ErrorKind;
 use tourbillon_core::ids::Offset;
 
 use super::{Subject, at};
-use crate::{LogError, LogRange};
+use crate::{LogError, LogRange, TopicNeed};
 
 pub(super) async fn unknown_topics_and_partitions_are_named(s: &Subject) {
     let known = s.topic("t", 2).await;
@@ -45,18 +45,19 @@ pub(super) async fn topics_are_made_once_and_grow(s: &Subject) {
     assert_eq!(s.log.partitions(&topic).await.unwrap(), Some(2));
     s.append(&at(&topic, 1), "kept").await;
     for same_or_fewer in [2, 1, 2] {
-        let again = s.log.ensure_topic(&topic, same_or_fewer, false).await;
-        again.unwrap();
+        let need = TopicNeed::data(&topic, same_or_fewer);
+        s.log.ensure_topic(&need).await.unwrap();
         assert_eq!(s.log.partitions(&topic).await.unwrap(), Some(2));
     }
     if s.declare.is_none() {
-        s.log.ensure_topic(&topic, 5, false).await.unwrap();
+        let more = TopicNeed::data(&topic, 5);
+        s.log.ensure_topic(&more).await.unwrap();
         assert_eq!(s.log.partitions(&topic).await.unwrap(), Some(5));
         assert_eq!(s.append(&at(&topic, 4), "new").await.offset, Offset(0));
-        let for_ever = s.name("for-ever");
-        s.log.ensure_topic(&for_ever, 1, true).await.unwrap();
-        s.log.ensure_topic(&for_ever, 1, true).await.unwrap();
-        assert_eq!(s.log.partitions(&for_ever).await.unwrap(), Some(1));
+        let for_ever = TopicNeed::control(&s.name("for-ever"));
+        s.log.ensure_topic(&for_ever).await.unwrap();
+        s.log.ensure_topic(&for_ever).await.unwrap();
+        assert_eq!(s.log.partitions(&for_ever.topic).await.unwrap(), Some(1));
     }
     let records = s.read(&at(&topic, 1), 0).await.next().await.unwrap();
     assert_eq!(records[0].payload, "kept");

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::ids::{Offset, PartitionId};
 
-use crate::{Delivery, Log, LogError, LogRange, LogReader, TopicPartition};
+use crate::{Delivery, Log, LogError, LogRange, LogReader, TopicNeed, TopicPartition};
 use committer::{Committer, Job};
 use reader::EmbeddedReader;
 use store::{PartitionState, Store};
@@ -95,13 +95,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[async_trait]
 impl Log for EmbeddedLog {
-    async fn ensure_topic(
-        &self,
-        topic: &str,
-        partitions: u32,
-        _retain_for_ever: bool,
-    ) -> Result<(), LogError> {
+    async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError> {
         self.check_open()?;
+        let (topic, partitions) = (need.topic.as_str(), need.partitions);
         let mut topics = lock(&self.topics);
         let known = topics.get(topic).map_or(0, Vec::len);
         if known >= partitions as usize {

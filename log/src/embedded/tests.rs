@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tourbillon_core::clock::ManualClock;
 
 use super::*;
+use crate::TopicNeed;
 
 fn open(path: &Path) -> Result<EmbeddedLog, LogError> {
     EmbeddedLog::open(path, Arc::new(ManualClock::new(1)))
@@ -21,7 +22,7 @@ fn at(partition: u32) -> TopicPartition {
 async fn records_survive_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path()).unwrap();
-    log.ensure_topic("t", 2, false).await.unwrap();
+    log.ensure_topic(&TopicNeed::data("t", 2)).await.unwrap();
     for i in 0..100u8 {
         log.enqueue(&at(1), vec![i; 2000].into())
             .await
@@ -91,7 +92,7 @@ async fn a_foreign_or_newer_folder_is_not_touched() {
 async fn a_damaged_record_is_named_and_not_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path()).unwrap();
-    log.ensure_topic("t", 1, false).await.unwrap();
+    log.ensure_topic(&TopicNeed::data("t", 1)).await.unwrap();
     for _ in 0..3 {
         log.enqueue(&at(0), "payload".into())
             .await
@@ -147,7 +148,7 @@ impl Store {
 async fn recent_records_of_all_partitions_stay_within_a_bound() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path()).unwrap();
-    log.ensure_topic("t", 16, false).await.unwrap();
+    log.ensure_topic(&TopicNeed::data("t", 16)).await.unwrap();
     let states: Vec<_> = (0..16).map(|i| log.partition(&at(i)).unwrap()).collect();
     let payload = Bytes::from(vec![7; 100]);
     for state in &states {

@@ -19,6 +19,9 @@ use crate::{LogError, LogRange};
 /// Wait before a partition that is changing its leader is asked again.
 const MOVING_PAUSE: Duration = Duration::from_millis(50);
 
+/// Wait for an answer of another broker after one has refused.
+const SECOND_CHANCE: Duration = Duration::from_secs(1);
+
 /// The client that asks.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -51,6 +54,10 @@ pub(super) struct TopicState {
     pub(super) led: bool,
     /// The broker that told.
     pub(super) told_by: i32,
+    /// Replicas of the partition that has fewest.
+    pub(super) replicas: usize,
+    /// Replicas in sync of the partition that has fewest.
+    pub(super) in_sync: usize,
 }
 
 impl Cluster {
@@ -78,6 +85,19 @@ impl Cluster {
         self.timeout
     }
 
+    /// Number of brokers in the cluster, told early if they let nobody in.
+    pub(super) async fn connect(&self) -> Result<usize, LogError> {
+        let refused = async {
+            self.events.until_refused().await;
+            sleep(SECOND_CHANCE).await;
+        };
+        tokio::select! {
+            biased;
+            brokers = self.brokers() => brokers,
+            () = refused => Err(self.unreachable(KafkaError::Canceled)),
+        }
+    }
+
     /// Number of brokers in the cluster.
     pub(super) async fn brokers(&self) -> Result<usize, LogError> {
         let timeout = self.timeout;
@@ -85,6 +105,48 @@ impl Cluster {
             // a topic's name is needed, or else the client asks about every topic there is
             let metadata = client.fetch_metadata(Some(BROKERS_QUESTION_TOPIC), timeout)?;
             Ok(metadata.brokers().len())
+        });
+        asked.await.map_err(|error| self.unreachable(error))
+    }
+
+    /// Number and address of each broker.
+    pub(super) async fn broker_list(&self) -> Result<Vec<(i32, String)>, LogError> {
+        let timeout = self.timeout;
+        let asked = self.ask(move |client| {
+            let metadata = client.fetch_metadata(Some(BROKERS_QUESTION_TOPIC), timeout)?;
+            let brokers = metadata.brokers().iter();
+            let listed = brokers.map(|b| (b.id(), format!("{}:{}", b.host(), b.port())));
+            Ok(listed.collect())
+        });
+        asked.await.map_err(|error| self.unreachable(error))
+    }
+
+    /// The broker that leads each partition of a topic.
+    pub(super) async fn leaders(&self, topic: &str) -> Result<Vec<i32>, LogError> {
+        let (name, timeout) = (topic.to_owned(), self.timeout);
+        let asked = self.ask(move |client| {
+            let metadata = client.fetch_metadata(Some(&name), timeout)?;
+            let topics = metadata.topics().iter();
+            let mut leaders: Vec<_> = topics
+                .flat_map(|topic| topic.partitions())
+                .map(|partition| (partition.id(), partition.leader()))
+                .collect();
+            leaders.sort_unstable();
+            Ok(leaders.into_iter().map(|(_, leader)| leader).collect())
+        });
+        asked.await.map_err(|error| self.no_answer(topic, error))
+    }
+
+    /// Names of the topics that begin with `prefix`.
+    pub(super) async fn topic_names(&self, prefix: &str) -> Result<Vec<String>, LogError> {
+        let (begins, timeout) = (prefix.to_owned(), self.timeout);
+        let asked = self.ask(move |client| {
+            let metadata = client.fetch_metadata(None, timeout)?;
+            let names = metadata.topics().iter().map(|topic| topic.name());
+            Ok(names
+                .filter(|name| name.starts_with(&begins))
+                .map(str::to_owned)
+                .collect())
         });
         asked.await.map_err(|error| self.unreachable(error))
     }
@@ -142,12 +204,14 @@ impl Cluster {
         }
     }
 
-    /// The brokers do not answer.
+    /// The brokers do not answer, or let nobody in.
     pub(super) fn unreachable(&self, error: KafkaError) -> LogError {
-        LogError::Unreachable {
-            brokers: self.config.settings.brokers.clone(),
-            source: self.events.explain(error),
-        }
+        self.events
+            .refused()
+            .unwrap_or_else(|| LogError::Unreachable {
+                brokers: self.config.settings.brokers.clone(),
+                source: self.events.explain(error),
+            })
     }
 
     async fn ask<T, Q>(&self, question: Q) -> Result<T, KafkaError>
@@ -159,7 +223,11 @@ impl Cluster {
             return Err(KafkaError::Canceled);
         };
         let answer = tokio::task::spawn_blocking(move || question(&client)).await;
-        answer.unwrap_or(Err(KafkaError::Canceled))
+        let answer = answer.unwrap_or(Err(KafkaError::Canceled));
+        if answer.is_ok() {
+            self.events.succeeded();
+        }
+        answer
     }
 }
 
@@ -177,7 +245,13 @@ fn topic_state(topic: &MetadataTopic, told_by: i32) -> Result<Option<TopicState>
         partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
         led: partitions.iter().all(|p| p.leader() >= 0),
         told_by,
+        replicas: fewest(partitions.iter().map(|p| p.replicas().len())),
+        in_sync: fewest(partitions.iter().map(|p| p.isr().len())),
     }))
+}
+
+fn fewest(counts: impl Iterator<Item = usize>) -> usize {
+    counts.min().unwrap_or(0)
 }
 
 /// True if the cluster, or the client for now, knows no such topic or partition.

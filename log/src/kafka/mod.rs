@@ -10,10 +10,15 @@
 //! is stored. Questions to the cluster are bounded in time; deliveries are not, as the client goes
 //! on trying until the log is closed.
 
+mod admin;
+mod check;
 mod cluster;
 mod events;
+mod judge;
 mod producer;
 mod reader;
+mod secrets;
+mod security;
 mod settings;
 mod topics;
 
@@ -28,13 +33,14 @@ use tokio::sync::watch;
 use tourbillon_core::ids::Offset;
 
 use crate::metrics::PartitionMetrics;
-use crate::{Delivery, Log, LogError, LogRange, LogReader, TopicPartition};
+use crate::{Delivery, Log, LogError, LogRange, LogReader, TopicNeed, TopicPartition};
 use cluster::Cluster;
 use producer::Sender;
 use reader::KafkaReader;
 use settings::Config;
-use topics::Wanted;
 
+pub use check::{CheckPlan, Probe};
+pub use secrets::is_secret_option;
 pub use settings::KafkaSettings;
 
 /// How long the cluster may take to answer one question.
@@ -76,7 +82,7 @@ impl KafkaLog {
         let closed = watch::Sender::new(false);
         let config = Config::new(settings)?;
         let cluster = Arc::new(Cluster::new(config, timeout, closed.subscribe())?);
-        let brokers = cluster.brokers().await?;
+        let brokers = cluster.connect().await?;
         tracing::info!(settings = ?cluster.config, brokers, "connected to kafka");
         Ok(Self {
             sender: Sender::new(Arc::clone(&cluster))?,
@@ -84,6 +90,11 @@ impl KafkaLog {
             partitions: Mutex::default(),
             closed,
         })
+    }
+
+    /// What stands between this client and the brokers now, if anything does.
+    pub fn trouble(&self) -> Option<String> {
+        self.cluster.events.trouble()
     }
 
     fn check_open(&self) -> Result<(), LogError> {
@@ -122,19 +133,9 @@ impl KafkaLog {
 
 #[async_trait]
 impl Log for KafkaLog {
-    async fn ensure_topic(
-        &self,
-        topic: &str,
-        partitions: u32,
-        retain_for_ever: bool,
-    ) -> Result<(), LogError> {
+    async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError> {
         self.check_open()?;
-        let wanted = Wanted {
-            topic,
-            partitions,
-            retain_for_ever,
-        };
-        self.cluster.ensure_topic(wanted).await
+        self.cluster.ensure_topic(need).await
     }
 
     async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {

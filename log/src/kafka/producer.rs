@@ -215,7 +215,10 @@ impl ProducerContext for Events {
         };
         let appended = appended.map_err(|source| LogError::append(&partition.at, source));
         match &appended {
-            Ok(_) => partition.metrics.appended(payload_bytes, since.elapsed()),
+            Ok(_) => {
+                self.succeeded();
+                partition.metrics.appended(payload_bytes, since.elapsed());
+            }
             Err(_) => partition.metrics.failed(),
         }
         // a caller that no longer waits has no use for the answer

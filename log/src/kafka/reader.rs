@@ -216,7 +216,7 @@ impl KafkaReader {
 }
 
 /// A client that reads one partition from `position`, assigned once and never moved.
-async fn start(
+pub(super) async fn start(
     cluster: &Arc<Cluster>,
     partition: &Arc<Partition>,
     position: Offset,
@@ -274,6 +274,7 @@ impl LogReader for KafkaReader {
             return Err(error.clone());
         }
         let first = self.wait().await?;
+        self.cluster.events.succeeded();
         let records = self.gather(first);
         self.partition.metrics.read(&records);
         Ok(records)

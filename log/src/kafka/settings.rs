@@ -14,6 +14,8 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::secrets::{is_secret_option, redact, shown};
+use super::security;
 use crate::{LogError, MAX_RECORD_BYTES};
 
 /// Bytes that Kafka's framing may add to one record, with room to spare.
@@ -52,34 +54,13 @@ pub struct KafkaSettings {
 
 impl fmt::Debug for KafkaSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |(name, value)| (name, if is_secret(name) { "***" } else { value });
-        let options = self.options.iter().map(|(n, v)| (n.as_str(), v.as_str()));
-        let options: BTreeMap<&str, &str> = options.map(shown).collect();
         f.debug_struct("KafkaSettings")
             .field("brokers", &self.brokers)
             .field("replication", &self.replication)
-            .field("options", &options)
+            .field("options", &shown(&self.options))
             .field("topic_retention", &self.topic_retention)
             .finish()
     }
-}
-
-/// Parts of option names whose values are never shown.
-const SECRET_NAME_PARTS: [&str; 9] = [
-    "password",
-    "passphrase",
-    "secret",
-    "key",
-    "jaas",
-    "token",
-    "credential",
-    "oauthbearer",
-    "pem",
-];
-
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_NAME_PARTS.iter().any(|part| name.contains(part))
 }
 
 /// A default that options may change: its name, the name's alias, and the value.
@@ -110,6 +91,10 @@ const READER_DEFAULTS: &[Tunable] = &[
     ("fetch.wait.max.ms", None, "100"),
     ("group.id", None, "tourbillon-reader"),
 ];
+
+/// Brokers that want TLS or a login end the connections of others without a word: this client is
+/// the first to connect, and tells. Idle connections that are closed are no news to it either.
+const LOOKUP_DEFAULTS: &[Tunable] = &[("log.connection.close", None, "true")];
 
 /// What the log's promises rest on, for every client.
 fn common_safety() -> [(&'static str, String); 2] {
@@ -186,9 +171,10 @@ impl Config {
         if settings.replication == Some(0) {
             return Err(refused("replication", "must be at least 1"));
         }
-        for (name, value) in &settings.options {
-            check_option(name, value)?;
+        for name in settings.options.keys() {
+            check_option(name)?;
         }
+        security::check(&settings.options).map_err(|(name, reason)| refused(&name, reason))?;
         let config = Self { settings };
         for client in [config.producer(), config.reader(), config.lookup()] {
             client
@@ -210,7 +196,7 @@ impl Config {
 
     /// For asking about topics and offsets. It has no group, so it keeps to its own queue.
     pub(super) fn lookup(&self) -> ClientConfig {
-        let mut client = self.client(&[], &reader_safety());
+        let mut client = self.client(LOOKUP_DEFAULTS, &reader_safety());
         client.remove("group.id");
         client
     }
@@ -246,17 +232,13 @@ impl Config {
 
     /// Removes the values of secret options from a text of the client.
     pub(super) fn redact(&self, text: &str) -> String {
-        let options = self.settings.options.iter();
-        let secrets = options.filter(|(name, value)| is_secret(name) && !value.is_empty());
-        secrets.fold(text.to_owned(), |text, (_, value)| {
-            text.replace(value, "***")
-        })
+        redact(&self.settings.options, text)
     }
 
     /// What is wrong with the options, from the client's point of view.
     pub(super) fn config_error(&self, error: KafkaError) -> LogError {
         match error {
-            KafkaError::ClientConfig(_, _, name, _) if is_secret(&name) => refused(
+            KafkaError::ClientConfig(_, _, name, _) if is_secret_option(&name) => refused(
                 &name,
                 "the Kafka client knows no such option or refuses its value",
             ),
@@ -274,7 +256,7 @@ fn refused(name: &str, reason: impl Into<String>) -> LogError {
     }
 }
 
-fn check_option(name: &str, value: &str) -> Result<(), LogError> {
+fn check_option(name: &str) -> Result<(), LogError> {
     if BROKER_LIST_NAMES.contains(&name) {
         return Err(refused(name, "name the brokers with the setting `brokers`"));
     }
@@ -282,13 +264,6 @@ fn check_option(name: &str, value: &str) -> Result<(), LogError> {
         return Err(refused(
             name,
             "order and durability rest on it, so it cannot be changed",
-        ));
-    }
-    let asks_for_security = name == "security.protocol" && !value.eq_ignore_ascii_case("plaintext");
-    if !cfg!(feature = "kafka-tls") && (asks_for_security || name.starts_with("ssl.")) {
-        return Err(refused(
-            name,
-            "this build speaks only plaintext: build with the cargo feature `kafka-tls`",
         ));
     }
     Ok(())
@@ -301,101 +276,4 @@ fn is_reserved(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(options: &[(&str, &str)]) -> KafkaSettings {
-        let options = options.iter();
-        KafkaSettings {
-            brokers: "localhost:9092".into(),
-            options: options
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect(),
-            ..KafkaSettings::default()
-        }
-    }
-
-    fn reason(options: &[(&str, &str)], setting: &str) -> String {
-        match Config::new(settings(options)).unwrap_err() {
-            LogError::Setting { name, reason } if name == setting => reason,
-            other => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn options_that_would_break_a_promise_are_named() {
-        for name in [
-            "acks",
-            "request.required.acks",
-            "enable.idempotence",
-            "message.timeout.ms",
-            "delivery.timeout.ms",
-            "max.in.flight.requests.per.connection",
-            "enable.auto.commit",
-            "auto.offset.reset",
-            "allow.auto.create.topics",
-            "isolation.level",
-            "message.max.bytes",
-            "transactional.id",
-        ] {
-            assert!(reason(&[(name, "1")], name).contains("cannot be changed"));
-        }
-        assert!(reason(&[("bootstrap.servers", "x:1")], "bootstrap.servers").contains("`brokers`"));
-    }
-
-    #[test]
-    fn unknown_options_and_bad_values_are_named() {
-        assert!(reason(&[("no.such.thing", "1")], "no.such.thing").contains("No such"));
-        assert!(!reason(&[("linger.ms", "soon")], "linger.ms").is_empty());
-    }
-
-    #[test]
-    fn options_replace_defaults_under_either_name() {
-        let config = Config::new(settings(&[
-            ("queue.buffering.max.ms", "7"),
-            ("client.id", "me"),
-        ]));
-        let producer = config.unwrap().producer();
-        assert_eq!(producer.get("queue.buffering.max.ms"), Some("7"));
-        assert_eq!(producer.get("linger.ms"), None);
-        assert_eq!(producer.get("client.id"), Some("me"));
-        assert_eq!(producer.get("acks"), Some("all"));
-        let native = producer.create_native_config().unwrap();
-        assert_eq!(
-            native.get("message.max.bytes").unwrap(),
-            MAX_MESSAGE_BYTES.to_string()
-        );
-        assert_eq!(native.get("compression.codec").unwrap(), "lz4");
-    }
-
-    #[test]
-    fn secrets_are_shown_nowhere() {
-        const SECRET: &str = "hunter2-value";
-        let names = [
-            "sasl.password",
-            "ssl.key.pem",
-            "my.jaas.config",
-            "an.oauth.token",
-        ];
-        for name in names {
-            let settings = settings(&[(name, SECRET)]);
-            assert!(!format!("{settings:?}").contains(SECRET), "{name}");
-            assert!(format!("{settings:?}").contains(name), "{name}");
-            match Config::new(settings) {
-                Ok(config) => {
-                    assert!(!format!("{config:?}").contains(SECRET), "{name}");
-                    assert_eq!(config.redact("a hunter2-value b"), "a *** b");
-                }
-                Err(error) => assert!(!format!("{error:?} {error}").contains(SECRET), "{name}"),
-            }
-        }
-    }
-
-    #[cfg(not(feature = "kafka-tls"))]
-    #[test]
-    fn security_names_the_feature_that_it_needs() {
-        let reason = reason(&[("security.protocol", "SASL_SSL")], "security.protocol");
-        assert!(reason.contains("`kafka-tls`"), "{reason}");
-        assert!(Config::new(settings(&[("security.protocol", "plaintext")])).is_ok());
-    }
-}
+mod tests;

@@ -99,6 +99,7 @@ async fn questions_fail_while_brokers_are_down_and_records_arrive_after() {
             .unwrap_err(),
     );
     unreachable(timeout(SOON, reader.next()).await.unwrap().unwrap_err());
+    assert!(log.trouble().is_some());
     let delivery = log.enqueue(&at("t"), "b".into()).await.unwrap();
     mock.set_up(true);
     let appended = timeout(SOON, delivery).await.unwrap().unwrap();
@@ -112,6 +113,13 @@ async fn questions_fail_while_brokers_are_down_and_records_arrive_after() {
         }
     });
     assert_eq!(records.await.unwrap()[0].payload, "b");
+    // a client that has not been back yet may complain once more
+    let calm = timeout(SOON, async {
+        while log.trouble().is_some() {
+            assert!(log.partitions("t").await.is_ok());
+        }
+    });
+    calm.await.unwrap();
 }
 
 #[tokio::test]
@@ -189,53 +197,120 @@ async fn mock_brokers_tell_two_times() {
     assert!(read > 1_700_000_000_000_000_000, "{read}");
 }
 
+/// Makes a topic behind the log's back.
+async fn foreign_topic(brokers: &str, new: &NewTopic<'_>) {
+    let mut config = rdkafka::ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let created = admin.create_topics([new], &AdminOptions::new()).await;
+    created.unwrap()[0].as_ref().unwrap();
+}
+
+/// A real Kafka on which one replica is what was asked for.
+fn one_replica() -> Option<KafkaSettings> {
+    Some(KafkaSettings {
+        replication: Some(1),
+        ..real_kafka_settings()?
+    })
+}
+
 #[tokio::test]
 async fn a_topic_that_breaks_a_promise_is_refused() {
-    let Some(settings) = real_kafka_settings() else {
+    let Some(settings) = one_replica() else {
         return;
     };
-    let mut config = rdkafka::ClientConfig::new();
-    config.set("bootstrap.servers", &settings.brokers);
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let brokers = settings.brokers.clone();
     let log = KafkaLog::connect(settings).await.unwrap();
-    let prefix = unique_prefix("settings");
-    for (broken, name, value, retain_for_ever) in [
+    for (number, (broken, name, value, for_ever)) in [
         (true, "message.timestamp.type", "CreateTime", false),
         (true, "cleanup.policy", "compact", false),
         (true, "cleanup.policy", "compact,delete", false),
         (true, "max.message.bytes", "1000000", false),
         (true, "unclean.leader.election.enable", "true", false),
+        (true, "min.insync.replicas", "2", false),
+        (true, "retention.ms", "1000", false),
         (true, "retention.ms", "86400000", true),
         (false, "retention.ms", "86400000", false),
-    ] {
-        let topic = format!(
-            "{prefix}{name}-{}-{retain_for_ever}",
-            value.replace(',', "-")
-        );
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let prefix = unique_prefix(&format!("settings{number}"));
+        let need = match for_ever {
+            true => TopicNeed::control(&prefix),
+            false => TopicNeed::data(prefix, 1),
+        };
         let mut settings = vec![
             ("message.timestamp.type", "LogAppendTime"),
             ("max.message.bytes", "20000000"),
+            ("min.insync.replicas", "1"),
             ("retention.ms", "-1"),
         ];
         settings.retain(|(other, _)| *other != name);
         settings.push((name, value));
-        let mut new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1));
+        let mut new = NewTopic::new(&need.topic, 1, TopicReplication::Fixed(1));
         new.config = settings;
-        let created = admin.create_topics([&new], &AdminOptions::new()).await;
-        created.unwrap()[0].as_ref().unwrap();
-        let ensured = log.ensure_topic(&topic, 1, retain_for_ever).await;
+        foreign_topic(&brokers, &new).await;
+        let ensured = log.ensure_topic(&need).await;
         if !broken {
             ensured.unwrap();
             continue;
         }
         let error = ensured.unwrap_err();
-        assert!(
-            matches!(
-                &error,
-                LogError::TopicSetting { name: n, found, .. } if *n == name && **found == *value
-            ),
-            "{error}"
-        );
+        let text = error.to_string();
+        assert!(matches!(&error, LogError::UnfitTopic(_)), "{text}");
+        assert!(text.contains(&format!("(is {value})")), "{text}");
+        assert!(text.contains(&format!("--add-config {name}=")), "{text}");
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
+}
+
+#[tokio::test]
+async fn a_grown_topic_has_as_many_replicas_everywhere_as_asked() {
+    let Some(settings) = real_kafka_settings() else {
+        return;
+    };
+    let probe = KafkaLog::connect(settings.clone()).await.unwrap();
+    let brokers = probe.cluster.brokers().await.unwrap();
+    for asked in [None, Some(1), u16::try_from(brokers).ok()] {
+        let log = KafkaLog::connect(KafkaSettings {
+            replication: asked,
+            ..settings.clone()
+        });
+        let log = log.await.unwrap();
+        let topic = unique_prefix(&format!("grown-{}", asked.unwrap_or(0)));
+        for partitions in [2, 5] {
+            let need = TopicNeed::data(&topic, partitions);
+            log.ensure_topic(&need).await.unwrap();
+            let state = log.cluster.topic(&topic).await.unwrap().unwrap();
+            assert_eq!(state.partitions, partitions);
+            let wanted = asked.map_or(brokers.min(3), usize::from);
+            assert_eq!(state.replicas, wanted, "of the partition that has fewest");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_topic_with_too_few_replicas_is_refused_and_not_grown() {
+    let Some(settings) = real_kafka_settings() else {
+        return;
+    };
+    let brokers = settings.brokers.clone();
+    let topic = unique_prefix("lonely");
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1));
+    foreign_topic(&brokers, &new).await;
+    let log = KafkaLog::connect(KafkaSettings {
+        replication: Some(2),
+        ..settings
+    });
+    let log = log.await.unwrap();
+    let error = log
+        .ensure_topic(&TopicNeed::data(&topic, 3))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("1 replica(s) and needs 2"),
+        "{error}"
+    );
+    assert_eq!(log.partitions(&topic).await.unwrap(), Some(1));
 }

@@ -1,32 +1,25 @@
 //! Topics: created with the settings that the log's promises rest on, grown, and checked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier,
-    TopicReplication, TopicResult,
-};
+use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
+use tourbillon_core::report::{Grade, Report};
 
-use super::cluster::{Cluster, TopicState, drop_elsewhere};
-use super::events::Events;
+use super::admin::{Admin, Settings};
+use super::cluster::{Cluster, TopicState};
+use super::judge::{
+    DEFAULT_REPLICATION, REPLICATION_FOR_TWO_IN_SYNC, Site, UNLIMITED, judge_topic, untold, what,
+};
 use super::settings::MAX_MESSAGE_BYTES;
-use crate::LogError;
 use crate::error::Cause;
-
-/// Replicas of a topic, unless set or there are fewer brokers.
-const DEFAULT_REPLICATION: usize = 3;
-
-/// Replicas from which on two must have a record before it counts as durable.
-const REPLICATION_FOR_TWO_IN_SYNC: usize = 3;
+use crate::{LogError, TopicNeed};
 
 /// Wait before the cluster is asked again whether a topic is there.
-const SETTLE_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
-
-/// Kafka's word for "no limit".
-const UNLIMITED: &str = "-1";
+pub(super) const SETTLE_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 #[derive(Debug, Error)]
 enum TopicError {
@@ -36,238 +29,179 @@ enum TopicError {
     TooMany(u32),
 }
 
-/// The client that creates, grows and describes, made for one task.
-struct Admin(Option<AdminClient<Events>>);
-
-impl Drop for Admin {
-    fn drop(&mut self) {
-        drop_elsewhere(self.0.take());
-    }
-}
-
-impl Admin {
-    fn client(&self) -> Result<&AdminClient<Events>, KafkaError> {
-        self.0.as_ref().ok_or(KafkaError::Canceled)
-    }
-}
-
-/// What `ensure_topic` was asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
-    pub(super) topic: &'a str,
-    pub(super) partitions: u32,
-    pub(super) retain_for_ever: bool,
-}
-
 impl Cluster {
     /// Creates or grows a topic, checks one that was there, and waits until it can be used.
-    pub(super) async fn ensure_topic(&self, wanted: Wanted<'_>) -> Result<(), LogError> {
+    pub(super) async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError> {
+        let admin = Admin::new(self)?;
+        let brokers = self.brokers().await?;
+        let state = self.make_topic(&admin, need, brokers).await?;
+        self.refuse_unfit(&admin, need, state, brokers).await
+    }
+
+    /// Creates or grows a topic, and waits until it can be used.
+    pub(super) async fn make_topic(
+        &self,
+        admin: &Admin,
+        need: &TopicNeed,
+        brokers: usize,
+    ) -> Result<TopicState, LogError> {
         let deadline = Instant::now() + self.timeout();
-        let admin = self.config.admin().create_with_context(self.events.clone());
-        let admin = Admin(Some(admin.map_err(|e| self.config.config_error(e))?));
-        let mut created = false;
-        let told_by = loop {
-            let state = self.topic(wanted.topic).await?;
-            match state {
-                Some(state) if ready(state, wanted) => break state.told_by,
-                None if !created => created = self.create(&admin, wanted).await?,
-                Some(state) if state.partitions < wanted.partitions && !created => {
-                    created = self.grow(&admin, wanted).await?;
+        let (mut created, mut grown) = (false, false);
+        loop {
+            match self.topic(&need.topic).await? {
+                Some(state) if ready(state, need) => return Ok(state),
+                None if !created => created = self.create(admin, need, brokers).await?,
+                Some(state) if state.partitions < need.partitions && !created && !grown => {
+                    // new partitions get as many replicas as the old ones have
+                    self.refuse_unfit(admin, &with_partitions(need, state), state, brokers)
+                        .await?;
+                    grown = self.grow(admin, need).await?;
                 }
                 _ => {}
             }
             if Instant::now() >= deadline {
-                return Err(failed(wanted.topic, Arc::new(TopicError::NotShown)));
+                return Err(failed(&need.topic, Arc::new(TopicError::NotShown)));
             }
             sleep(SETTLE_PAUSE).await;
-        };
-        self.check(&admin, wanted, told_by).await
+        }
     }
 
     /// True if done, by this call or by another client at the same time.
-    async fn create(&self, admin: &Admin, wanted: Wanted<'_>) -> Result<bool, LogError> {
-        let replication = self.replication().await?;
-        let retention = self.config.settings.topic_retention;
-        let retention = match retention {
-            Some(kept) if !wanted.retain_for_ever => kept.as_millis().to_string(),
+    async fn create(
+        &self,
+        admin: &Admin,
+        need: &TopicNeed,
+        brokers: usize,
+    ) -> Result<bool, LogError> {
+        let settings = &self.config.settings;
+        let replication = match settings.replication {
+            Some(replication) => usize::from(replication),
+            None => brokers.clamp(1, DEFAULT_REPLICATION),
+        };
+        let retention = match settings.topic_retention {
+            Some(kept) if need.keeps.is_some() => kept.as_millis().to_string(),
             _ => UNLIMITED.to_owned(),
         };
         let max_bytes = MAX_MESSAGE_BYTES.to_string();
-        let partitions = partition_count(wanted.topic, wanted.partitions.max(1))?;
+        let partitions = partition_count(&need.topic, need.partitions.max(1))?;
         let copies = TopicReplication::Fixed(i32::try_from(replication).unwrap_or(i32::MAX));
-        let mut topic = NewTopic::new(wanted.topic, partitions, copies)
+        let mut topic = NewTopic::new(&need.topic, partitions, copies)
             .set("message.timestamp.type", "LogAppendTime")
             .set("cleanup.policy", "delete")
             .set("retention.ms", &retention)
             .set("unclean.leader.election.enable", "false")
             .set("max.message.bytes", &max_bytes);
-        if wanted.retain_for_ever {
+        if need.keeps.is_none() {
             topic = topic.set("retention.bytes", UNLIMITED);
         }
-        if replication >= REPLICATION_FOR_TWO_IN_SYNC {
-            topic = topic.set("min.insync.replicas", "2");
+        match replication {
+            // whatever the brokers ask of topics by default, one replica cannot give more
+            1 => topic = topic.set("min.insync.replicas", "1"),
+            REPLICATION_FOR_TWO_IN_SYNC.. => topic = topic.set("min.insync.replicas", "2"),
+            _ => {}
         }
-        let created = async {
-            admin
-                .client()?
-                .create_topics([&topic], &self.options())
-                .await
-        };
-        let result = self.done(created.await, wanted.topic)?;
-        match result {
+        let created = admin.create(&topic).await;
+        match created.map_err(|error| self.not_done(&need.topic, error))? {
             Ok(()) => {
-                tracing::info!(
-                    topic = wanted.topic,
-                    partitions,
-                    replication,
-                    "topic created"
-                );
+                let topic = &need.topic;
+                tracing::info!(topic, partitions, replication, "topic created");
                 Ok(true)
             }
             Err(RDKafkaErrorCode::TopicAlreadyExists) => Ok(false),
-            Err(code) => Err(failed(wanted.topic, Arc::new(KafkaError::AdminOp(code)))),
+            Err(code) => Err(failed(&need.topic, Arc::new(KafkaError::AdminOp(code)))),
         }
     }
 
     /// True if done, by this call or by another client at the same time.
-    async fn grow(&self, admin: &Admin, wanted: Wanted<'_>) -> Result<bool, LogError> {
-        partition_count(wanted.topic, wanted.partitions)?;
-        let grown = NewPartitions::new(wanted.topic, wanted.partitions as usize);
-        let grown = async {
-            let client = admin.client()?;
-            client.create_partitions([&grown], &self.options()).await
-        };
-        match self.done(grown.await, wanted.topic)? {
+    async fn grow(&self, admin: &Admin, need: &TopicNeed) -> Result<bool, LogError> {
+        partition_count(&need.topic, need.partitions)?;
+        let grown = admin.grow(&need.topic, need.partitions).await;
+        match grown.map_err(|error| self.not_done(&need.topic, error))? {
             Ok(()) => {
-                let partitions = wanted.partitions;
-                tracing::info!(topic = wanted.topic, partitions, "topic grown");
+                let (topic, partitions) = (&need.topic, need.partitions);
+                tracing::info!(topic, partitions, "topic grown");
                 Ok(true)
             }
             Err(RDKafkaErrorCode::InvalidPartitions) => Ok(false),
-            Err(code) => Err(failed(wanted.topic, Arc::new(KafkaError::AdminOp(code)))),
+            Err(code) => Err(failed(&need.topic, Arc::new(KafkaError::AdminOp(code)))),
         }
     }
 
-    async fn replication(&self) -> Result<usize, LogError> {
-        match self.config.settings.replication {
-            Some(replication) => Ok(usize::from(replication)),
-            None => Ok(self.brokers().await?.clamp(1, DEFAULT_REPLICATION)),
-        }
-    }
-
-    /// Refuses a topic whose settings break the log's promises. Where the cluster does not tell
-    /// them, nobody knows, and a warning has to do. Any broker can tell: one that just answered is
-    /// asked, as the client would look for the controller first, which mock brokers never name.
-    async fn check(&self, admin: &Admin, wanted: Wanted<'_>, broker: i32) -> Result<(), LogError> {
-        let which = [ResourceSpecifier::Topic(wanted.topic)];
-        let options = self.options().broker_id(broker);
-        let described = async { admin.client()?.describe_configs(&which, &options).await };
-        let described = match described.await {
-            Ok(mut described) => described.pop().unwrap_or(Err(RDKafkaErrorCode::NoEnt)),
-            Err(error) => Err(error_code(&error)),
-        };
-        match described {
-            Ok(settings) => check_settings(&settings, wanted),
-            Err(code) => {
-                let topic = wanted.topic;
-                tracing::warn!(topic, error = %code, "the settings of a topic cannot be checked");
-                Ok(())
-            }
-        }
-    }
-
-    fn options(&self) -> AdminOptions {
-        AdminOptions::new()
-            .request_timeout(Some(self.timeout()))
-            .operation_timeout(Some(self.timeout()))
-    }
-
-    fn done(
+    /// Refuses a topic that breaks the log's promises. Where the cluster does not tell its
+    /// settings, nobody knows, and a warning has to do.
+    async fn refuse_unfit(
         &self,
-        results: Result<Vec<TopicResult>, KafkaError>,
-        topic: &str,
-    ) -> Result<Result<(), RDKafkaErrorCode>, LogError> {
-        let mut results = results.map_err(|error| failed(topic, self.events.explain(error)))?;
-        Ok(match results.pop() {
-            Some(Err((_, code))) => Err(code),
-            Some(Ok(_)) | None => Ok(()),
-        })
+        admin: &Admin,
+        need: &TopicNeed,
+        state: TopicState,
+        brokers: usize,
+    ) -> Result<(), LogError> {
+        let topic = need.topic.as_str();
+        let settings = admin.topics(&[topic], state.told_by).await.remove(topic);
+        let found = self.judged(need, state, settings.as_ref(), brokers);
+        for warning in found.of(Grade::Warning) {
+            // the next start tells it aloud
+            tracing::debug!("{}", warning.text());
+        }
+        match found.of(Grade::Broken).next() {
+            Some(unfit) => Err(LogError::UnfitTopic(Box::new(unfit.clone()))),
+            None => Ok(()),
+        }
+    }
+
+    /// What is right and wrong with a topic.
+    pub(super) fn judged(
+        &self,
+        need: &TopicNeed,
+        state: TopicState,
+        settings: Option<&Settings>,
+        brokers: usize,
+    ) -> Report {
+        let none = BTreeMap::new();
+        let (settings, reason) = match settings {
+            Some(Ok(settings)) => (settings, None),
+            Some(Err(reason)) => (&none, Some(reason.as_str())),
+            None => (&none, Some("the cluster does not tell them")),
+        };
+        let mut report = Report::default();
+        report.extend(judge_topic(need, state, settings, self.site(brokers)));
+        report.extend(reason.map(|reason| untold(what(&need.topic), reason)));
+        report
+    }
+
+    pub(super) fn site(&self, brokers: usize) -> Site<'_> {
+        Site {
+            bootstrap: &self.config.settings.brokers,
+            brokers,
+            asked: self.config.settings.replication,
+        }
+    }
+
+    fn not_done(&self, topic: &str, error: KafkaError) -> LogError {
+        let refused = self.events.refused();
+        refused.unwrap_or_else(|| failed(topic, self.events.explain(error)))
     }
 }
 
-fn ready(state: TopicState, wanted: Wanted<'_>) -> bool {
-    state.led && state.partitions >= wanted.partitions
+/// The same without more partitions than there are.
+fn with_partitions(need: &TopicNeed, state: TopicState) -> TopicNeed {
+    TopicNeed {
+        partitions: state.partitions,
+        ..need.clone()
+    }
+}
+
+fn ready(state: TopicState, need: &TopicNeed) -> bool {
+    state.led && state.partitions >= need.partitions
 }
 
 fn partition_count(topic: &str, partitions: u32) -> Result<i32, LogError> {
     i32::try_from(partitions).map_err(|_| failed(topic, Arc::new(TopicError::TooMany(partitions))))
 }
 
-fn error_code(error: &KafkaError) -> RDKafkaErrorCode {
-    match error {
-        KafkaError::AdminOp(code) => *code,
-        other => other.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
-    }
-}
-
 fn failed(topic: &str, source: Cause) -> LogError {
     LogError::CreateTopic {
         topic: topic.to_owned(),
         source,
-    }
-}
-
-/// Compares what the promises rest on with what the topic has.
-fn check_settings(settings: &ConfigResource, wanted: Wanted<'_>) -> Result<(), LogError> {
-    let max_bytes = MAX_MESSAGE_BYTES.to_string();
-    let large_enough = |v: &str| v.parse().is_ok_and(|v: usize| v >= MAX_MESSAGE_BYTES);
-    check_setting(
-        settings,
-        wanted,
-        "message.timestamp.type",
-        "LogAppendTime",
-        |v| v == "LogAppendTime",
-    )?;
-    check_setting(settings, wanted, "cleanup.policy", "delete", |v| {
-        !v.contains("compact")
-    })?;
-    check_setting(
-        settings,
-        wanted,
-        "unclean.leader.election.enable",
-        "false",
-        |v| v == "false",
-    )?;
-    check_setting(
-        settings,
-        wanted,
-        "max.message.bytes",
-        &max_bytes,
-        large_enough,
-    )?;
-    if wanted.retain_for_ever {
-        for name in ["retention.ms", "retention.bytes"] {
-            check_setting(settings, wanted, name, UNLIMITED, |v| v == UNLIMITED)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_setting(
-    settings: &ConfigResource,
-    wanted: Wanted<'_>,
-    name: &'static str,
-    value: &str,
-    fits: impl Fn(&str) -> bool,
-) -> Result<(), LogError> {
-    let found = settings.get(name).and_then(|entry| entry.value.as_deref());
-    match found {
-        Some(found) if !fits(found) => Err(LogError::TopicSetting {
-            topic: wanted.topic.to_owned(),
-            name,
-            found: found.into(),
-            wanted: value.into(),
-        }),
-        _ => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ use tourbillon_core::ids::{Offset, PartitionId};
 use crate::batch::ReadBatch;
 use crate::metrics::PartitionMetrics;
 use crate::{
-    Appended, Delivery, DeliverySender, Log, LogError, LogRange, LogReader, LogRecord,
+    Appended, Delivery, DeliverySender, Log, LogError, LogRange, LogReader, LogRecord, TopicNeed,
     TopicPartition, watch,
 };
 
@@ -183,18 +183,13 @@ impl Clone for MemoryLog {
 
 #[async_trait]
 impl Log for MemoryLog {
-    async fn ensure_topic(
-        &self,
-        topic: &str,
-        partitions: u32,
-        _retain_for_ever: bool,
-    ) -> Result<(), LogError> {
+    async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError> {
         self.check_open()?;
         let mut topics = self.shared.topics();
-        let existing = topics.entry(topic.to_owned()).or_default();
-        for partition in existing.len()..partitions as usize {
+        let existing = topics.entry(need.topic.clone()).or_default();
+        for partition in existing.len()..need.partitions as usize {
             let number = u32::try_from(partition).unwrap_or(u32::MAX);
-            existing.push(Partition::new(topic, number, self.shared.steps_back));
+            existing.push(Partition::new(&need.topic, number, self.shared.steps_back));
         }
         Ok(())
     }

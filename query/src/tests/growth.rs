@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_log::control::{ControlTopic, StreamRequest};
 use tourbillon_log::{
-    Delivery, Log, LogError, LogRange, LogReader, LogRecord, MemoryLog, TopicPartition,
+    Delivery, Log, LogError, LogRange, LogReader, LogRecord, MemoryLog, TopicNeed, TopicPartition,
 };
 
 use super::*;
@@ -39,8 +39,8 @@ impl LogReader for LaggingReader {
 
 #[async_trait]
 impl Log for Lagging {
-    async fn ensure_topic(&self, topic: &str, count: u32, ever: bool) -> Result<(), LogError> {
-        self.log.ensure_topic(topic, count, ever).await
+    async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError> {
+        self.log.ensure_topic(need).await
     }
 
     async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tourbillon_core::ids::Offset;
 use tourbillon_log::{
-    Appended, Delivery, Log, LogError, LogRange, LogReader, LogRecord, TopicPartition,
+    Appended, Delivery, Log, LogError, LogRange, LogReader, LogRecord, TopicNeed, TopicPartition,
 };
 
 use super::gate::Gate;
@@ -170,9 +170,9 @@ impl Wire {
 
 #[async_trait]
 impl Log for ProcessLog {
-    async fn ensure_topic(&self, topic: &str, count: u32, forever: bool) -> Result<(), LogError> {
+    async fn ensure_topic(&self, need: &TopicNeed) -> Result<(), LogError> {
         self.travel().await;
-        self.world.broker.ensure_topic(topic, count, forever).await
+        self.world.broker.ensure_topic(need).await
     }
 
     async fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {

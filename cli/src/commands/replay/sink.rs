@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::ids::PartitionId;
 use tourbillon_core::schema::SYSTEM_COLUMNS;
-use tourbillon_log::{Delivery, Log, TopicPartition};
+use tourbillon_log::{Delivery, Log, TopicNeed, TopicPartition};
 use tourbillon_query::encode::{Encoder, OutputFormat};
 
 use crate::args::{ReplayArgs, ReplayFormat};
@@ -51,7 +51,8 @@ impl Sink {
             if args.storage.kafka.is_none() {
                 bail!("--to-topic needs --kafka");
             }
-            backbone.log.ensure_topic(topic, 1, false).await?;
+            let need = TopicNeed::data(topic.as_str(), 1);
+            backbone.log.ensure_topic(&need).await?;
             let at = TopicPartition {
                 topic: topic.clone(),
                 partition: PartitionId(0),

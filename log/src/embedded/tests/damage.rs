@@ -36,7 +36,9 @@ async fn shut(log: EmbeddedLog) {
 /// behind them.
 async fn closed_log(folder: &Path, flush: bool) {
     let log = open(folder).unwrap();
-    log.ensure_topic("t", PARTITIONS, false).await.unwrap();
+    log.ensure_topic(&TopicNeed::data("t", PARTITIONS))
+        .await
+        .unwrap();
     append(&log, 0..RECORDS / 2).await;
     if flush {
         log.store.flush_to_tables();
@@ -235,7 +237,9 @@ async fn reopening_over_and_over_is_no_damage() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..12 {
         let log = open(folder.path()).unwrap();
-        log.ensure_topic("t", PARTITIONS, false).await.unwrap();
+        log.ensure_topic(&TopicNeed::data("t", PARTITIONS))
+            .await
+            .unwrap();
         append(&log, round * 5..round * 5 + 3).await;
         if round % 3 == 1 {
             log.store.flush_to_tables();
