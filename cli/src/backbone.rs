@@ -14,11 +14,12 @@ use tourbillon_core::ids::check_plain_name;
 use tourbillon_ingest::{Environment, Gateway, GatewaySettings, Limits};
 use tourbillon_lake::{Lake, check_store};
 use tourbillon_log::control::ControlTopic;
+use tourbillon_log::kafka::{GroupListener, GroupSettings, KafkaGroup};
 use tourbillon_log::{EmbeddedLog, KafkaLog, KafkaSettings, Log, SystemClock};
 use tourbillon_query::QueryService;
-use tourbillon_shard_worker::{Worker, WorkerSettings};
+use tourbillon_shard_worker::{Group, Means, Worker, WorkerSettings};
 
-use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs, StorageArgs};
+use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs, StorageArgs, WorkArgs};
 
 /// First part of topic names in the embedded log.
 const EMBEDDED_PREFIX: &str = "tourbillon";
@@ -59,16 +60,21 @@ impl Backbone {
         args: &KafkaArgs,
     ) -> anyhow::Result<Self> {
         check_plain_name("topic prefix", &args.topic_prefix)?;
-        let settings = KafkaSettings {
-            brokers: brokers.to_owned(),
-            replication: args.replication,
-            options: kafka_options(&args.kafka_options)?,
-            topic_retention: args.topic_retention,
-        };
+        let settings = Self::kafka_settings(brokers, args)?;
         let lake = Lake::open(store)?;
         let log = KafkaLog::connect(settings).await?;
         let clock = Arc::new(SystemClock::new());
         Self::on(Arc::new(log), lake, &args.topic_prefix, clock).await
+    }
+
+    /// How to reach Kafka.
+    fn kafka_settings(brokers: &str, args: &KafkaArgs) -> anyhow::Result<KafkaSettings> {
+        Ok(KafkaSettings {
+            brokers: brokers.to_owned(),
+            replication: args.replication,
+            options: kafka_options(&args.kafka_options)?,
+            topic_retention: args.topic_retention,
+        })
     }
 
     /// Log and store as they are, for commands that need no service.
@@ -143,6 +149,37 @@ impl Backbone {
         };
         let log = Arc::clone(&self.log);
         Worker::start(settings, log, self.lake.clone(), self.control.clone())
+    }
+
+    /// Starts a worker for what its group assigns to it, and joins the group.
+    pub(crate) fn member(
+        &self,
+        cluster: &ClusterArgs,
+        work: &WorkArgs,
+        name: String,
+        grace: Duration,
+    ) -> anyhow::Result<(Worker, KafkaGroup)> {
+        check_plain_name("worker name", &name)?;
+        let kafka = Self::kafka_settings(&cluster.kafka, &cluster.kafka_settings)?;
+        let prefix = &cluster.kafka_settings.topic_prefix;
+        let group = work.worker_group.clone();
+        let settings = GroupSettings {
+            group: group.unwrap_or_else(|| format!("{prefix}-workers")),
+            member: (!work.leave_on_stop).then_some(name),
+        };
+        check_plain_name("worker group", &settings.group)?;
+        let means = Means {
+            log: Arc::clone(&self.log),
+            lake: self.lake.clone(),
+            control: self.control.clone(),
+            nonce: self.nonce.clone(),
+            grace,
+        };
+        let assigner = Arc::new(Group::default());
+        let listener: Arc<dyn GroupListener> = Arc::<Group>::clone(&assigner);
+        let worker = Worker::assigned(assigner, means);
+        let group = KafkaGroup::join(kafka, settings, self.control.clone(), listener)?;
+        Ok((worker, group))
     }
 
     /// Starts a query node.

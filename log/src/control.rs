@@ -140,6 +140,11 @@ impl ControlTopic {
         Ok(control)
     }
 
+    /// Its own topic.
+    pub fn topic(&self) -> &str {
+        &self.at.topic
+    }
+
     /// Topic of a stream.
     pub fn stream_topic(&self, stream: &StreamName) -> String {
         format!("{}.{stream}", self.prefix)

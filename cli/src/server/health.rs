@@ -1,6 +1,8 @@
 //! Health and metrics of a process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,6 +26,31 @@ pub(crate) struct Health {
     pub(crate) live: Check,
     /// Whether it takes requests now.
     pub(crate) ready: Check,
+}
+
+/// A process that is about to stop: it says so and serves on for a while, so that a load balancer
+/// sends it nothing more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drain(Arc<AtomicBool>);
+
+impl Drain {
+    /// Health that also tells of this.
+    pub(crate) fn tell(&self, health: Health) -> Health {
+        let (begun, ready) = (Arc::clone(&self.0), health.ready);
+        Health {
+            live: health.live,
+            ready: Arc::new(move || !begun.load(Ordering::Relaxed) && ready()),
+        }
+    }
+
+    /// Is not ready from now on, and waits.
+    pub(crate) async fn wait(&self, time: Duration) {
+        self.0.store(true, Ordering::Relaxed);
+        if !time.is_zero() {
+            tracing::info!(seconds = time.as_secs_f64(), "stopping: not ready any more");
+            tokio::time::sleep(time).await;
+        }
+    }
 }
 
 /// How a process is.

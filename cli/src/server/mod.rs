@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use cors::Origin;
-pub(crate) use health::Health;
+pub(crate) use health::{Drain, Health};
 pub(crate) use site::Site;
 
 /// How long answers under way may take once the server stops.

@@ -12,6 +12,7 @@
 
 mod cluster;
 mod events;
+mod group;
 mod producer;
 mod reader;
 mod settings;
@@ -35,6 +36,7 @@ use reader::KafkaReader;
 use settings::Config;
 use topics::Wanted;
 
+pub use group::{GroupListener, GroupSettings, KafkaGroup, Standing};
 pub use settings::KafkaSettings;
 
 /// How long the cluster may take to answer one question.

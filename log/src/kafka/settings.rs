@@ -14,6 +14,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::group::GroupSettings;
 use crate::{LogError, MAX_RECORD_BYTES};
 
 /// Bytes that Kafka's framing may add to one record, with room to spare.
@@ -111,6 +112,15 @@ const READER_DEFAULTS: &[Tunable] = &[
     ("group.id", None, "tourbillon-reader"),
 ];
 
+/// A member of a group that is silent for the session's time has left it; one that has a name may
+/// be away for that long. Heartbeats bring the news of a rebalance, so the pause of a partition that
+/// moves is about as long as one takes. The topics are looked at for new partitions.
+const MEMBER_DEFAULTS: &[Tunable] = &[
+    ("heartbeat.interval.ms", None, "500"),
+    ("session.timeout.ms", None, "10000"),
+    ("topic.metadata.refresh.interval.ms", None, "5000"),
+];
+
 /// What the log's promises rest on, for every client.
 fn common_safety() -> [(&'static str, String); 2] {
     [
@@ -148,6 +158,23 @@ fn reader_safety() -> [(&'static str, String); 6] {
         ("isolation.level", "read_uncommitted".into()),
         ("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string()),
     ]
+}
+
+/// What makes a client a member of this group that moves as few partitions as it can. It fetches
+/// nothing, so its queue may be small.
+fn member_safety(of: &GroupSettings) -> Vec<(&'static str, String)> {
+    let mut safety = vec![
+        ("auto.offset.reset", "latest".into()),
+        ("enable.auto.commit", "false".into()),
+        ("enable.auto.offset.store", "false".into()),
+        ("group.id", of.group.clone()),
+        ("group.protocol", "classic".into()),
+        ("partition.assignment.strategy", "cooperative-sticky".into()),
+        ("queued.max.messages.kbytes", "64".into()),
+    ];
+    let name = of.member.iter().cloned();
+    safety.extend(name.map(|name| ("group.instance.id", name)));
+    safety
 }
 
 /// Other names of safety keys, and keys that would change what a client is.
@@ -213,6 +240,11 @@ impl Config {
         let mut client = self.client(&[], &reader_safety());
         client.remove("group.id");
         client
+    }
+
+    /// For a member of a group, which only hears what it is assigned.
+    pub(super) fn member(&self, of: &GroupSettings) -> ClientConfig {
+        self.client(MEMBER_DEFAULTS, &member_safety(of))
     }
 
     /// For creating, growing and checking topics.
@@ -366,6 +398,27 @@ mod tests {
             MAX_MESSAGE_BYTES.to_string()
         );
         assert_eq!(native.get("compression.codec").unwrap(), "lz4");
+    }
+
+    #[test]
+    fn a_member_is_what_its_group_needs_whatever_the_options() {
+        let options = [("group.id", "mine"), ("session.timeout.ms", "30000")];
+        let config = Config::new(settings(&options)).unwrap();
+        let of = |member: Option<&str>| GroupSettings {
+            group: "workers".into(),
+            member: member.map(str::to_owned),
+        };
+        let member = config.member(&of(Some("w1")));
+        let got = |name| member.get(name);
+        assert_eq!(got("group.id"), Some("workers"));
+        assert_eq!(got("group.instance.id"), Some("w1"));
+        let strategy = got("partition.assignment.strategy");
+        assert_eq!(strategy, Some("cooperative-sticky"));
+        assert_eq!(got("session.timeout.ms"), Some("30000"));
+        member.create_native_config().unwrap();
+        let nameless = config.member(&of(None));
+        assert_eq!(nameless.get("group.instance.id"), None);
+        nameless.create_native_config().unwrap();
     }
 
     #[test]
