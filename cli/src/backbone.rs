@@ -151,8 +151,9 @@ impl Backbone {
         Worker::start(settings, log, self.lake.clone(), self.control.clone())
     }
 
-    /// Starts a worker for what its group assigns to it, and joins the group.
-    pub(crate) fn member(
+    /// Joins a group of workers and starts a worker for what it assigns. The store is checked
+    /// before: first of all, or while the group waits for a worker that is only restarting.
+    pub(crate) async fn member(
         &self,
         cluster: &ClusterArgs,
         work: &WorkArgs,
@@ -168,6 +169,16 @@ impl Backbone {
             member: (!work.leave_on_stop).then_some(name),
         };
         check_plain_name("worker group", &settings.group)?;
+        let assigner = Arc::new(Group::default());
+        let listener: Arc<dyn GroupListener> = Arc::<Group>::clone(&assigner);
+        let group = KafkaGroup::new(kafka, settings, self.control.clone(), listener)?;
+        if group.keeps_place().await {
+            group.join()?;
+            self.check_store().await?;
+        } else {
+            self.check_store().await?;
+            group.join()?;
+        }
         let means = Means {
             log: Arc::clone(&self.log),
             lake: self.lake.clone(),
@@ -175,11 +186,7 @@ impl Backbone {
             nonce: self.nonce.clone(),
             grace,
         };
-        let assigner = Arc::new(Group::default());
-        let listener: Arc<dyn GroupListener> = Arc::<Group>::clone(&assigner);
-        let worker = Worker::assigned(assigner, means);
-        let group = KafkaGroup::join(kafka, settings, self.control.clone(), listener)?;
-        Ok((worker, group))
+        Ok((Worker::assigned(assigner, means), group))
     }
 
     /// Starts a query node.

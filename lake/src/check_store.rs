@@ -1,7 +1,7 @@
 //! Proof that a store puts if absent atomically; without it two workers could both commit.
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use object_store::PutMode;
 use object_store::path::Path;
 
@@ -16,32 +16,34 @@ const ROUNDS: usize = 3;
 
 /// Lets writers race for new objects below `check/{nonce}` and removes them again.
 pub async fn check_put_if_absent(lake: &Lake, nonce: &str) -> Result<(), LakeError> {
-    for round in 0..ROUNDS {
-        let path = Path::from(format!("_check/{nonce}-{round}"));
-        let race = (0..WRITERS).map(|writer| {
-            let bytes = Bytes::from(format!("{nonce} {round} {writer}"));
-            lake.put(&path, bytes, PutMode::Create)
+    // all at once: a store that makes rivals wait would do so round after round
+    try_join_all((0..ROUNDS).map(|round| race(lake, nonce, round)))
+        .await
+        .map(drop)
+}
+
+async fn race(lake: &Lake, nonce: &str, round: usize) -> Result<(), LakeError> {
+    let path = Path::from(format!("_check/{nonce}-{round}"));
+    let race = (0..WRITERS).map(|writer| {
+        let bytes = Bytes::from(format!("{nonce} {round} {writer}"));
+        lake.put(&path, bytes, PutMode::Create)
+    });
+    let results = join_all(race).await;
+    let winners = results.iter().filter(|result| result.is_ok()).count();
+    let refused =
+        |result: &Result<(), LakeError>| result.as_ref().is_err_and(LakeError::is_already_there);
+    let other = results.into_iter().find(|r| r.is_err() && !refused(r));
+    if let Some(Err(error)) = other {
+        return Err(error);
+    }
+    lake.delete(&path).await?;
+    if winners != 1 {
+        let url = lake.url().to_owned();
+        return Err(LakeError::NotAtomic {
+            url,
+            winners,
+            writers: WRITERS,
         });
-        let results = join_all(race).await;
-        let winners = results.iter().filter(|result| result.is_ok()).count();
-        let refused = |result: &Result<(), LakeError>| {
-            result.as_ref().is_err_and(LakeError::is_already_there)
-        };
-        if let Some(other) = results.iter().position(|r| r.is_err() && !refused(r)) {
-            if let Some(Err(error)) = results.into_iter().nth(other) {
-                return Err(error);
-            }
-            continue;
-        }
-        lake.delete(&path).await?;
-        if winners != 1 {
-            let url = lake.url().to_owned();
-            return Err(LakeError::NotAtomic {
-                url,
-                winners,
-                writers: WRITERS,
-            });
-        }
     }
     Ok(())
 }

@@ -120,14 +120,18 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
     let metrics = telemetry::start_metrics()?;
     let listener = bind(args.http.listen).await?;
     let backbone = Backbone::cluster(&args.cluster).await?;
-    backbone.check_store().await?;
     let grace = args.upkeep.grace;
     let (worker, group) = match args.work.share {
-        Some(share) => (backbone.worker(share, grace), None),
+        Some(share) => {
+            backbone.check_store().await?;
+            (backbone.worker(share, grace), None)
+        }
         None => {
             let given = args.work.worker_name.as_deref();
             let name = own_name(given, args.http.listen, backbone.nonce());
-            let (worker, group) = backbone.member(&args.cluster, &args.work, name, grace)?;
+            let (worker, group) = backbone
+                .member(&args.cluster, &args.work, name, grace)
+                .await?;
             (worker, Some(Arc::new(group)))
         }
     };

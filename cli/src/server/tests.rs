@@ -98,7 +98,7 @@ async fn every_route_is_in_the_document() {
         let mut routes = routes(&router).await;
         // a page for people, not for programs
         routes.retain(|path, _| !path.starts_with("/docs"));
-        assert!(routes.len() > 8, "{routes:?}");
+        assert!(routes.len() > 1, "{routes:?}");
         assert_eq!(routes, documented(&api));
     }
 }

@@ -77,7 +77,7 @@ pub enum Standing {
     NameTaken,
 }
 
-/// A member of a group.
+/// A member of a group, or one to be.
 pub struct KafkaGroup {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -123,8 +123,9 @@ impl Drop for KafkaGroup {
 }
 
 impl KafkaGroup {
-    /// Begins to join, for the partitions of every stream, present and future.
-    pub fn join(
+    /// Checks the settings; [`KafkaGroup::join`] begins the membership. It is for the partitions of
+    /// every stream, present and future.
+    pub fn new(
         kafka: KafkaSettings,
         settings: GroupSettings,
         control: ControlTopic,
@@ -133,25 +134,44 @@ impl KafkaGroup {
         let config = Config::new(kafka)?;
         let native = config.member(&settings).create_native_config();
         native.map_err(|e| config.config_error(e))?;
-        let shared = Arc::new(Shared {
+        let shared = Shared {
             config,
             settings,
             control,
             listener,
             standing: Mutex::new(Standing::Joining),
             stop: AtomicBool::new(false),
-        });
-        let served = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("log-kafka-group".into());
-        let thread = thread.spawn(move || served.serve());
-        let thread = thread.map_err(|error| LogError::Broken {
-            what: "the group's thread",
-            source: Arc::new(error),
-        })?;
+        };
         Ok(Self {
-            shared,
-            thread: Mutex::new(Some(thread)),
+            shared: Arc::new(shared),
+            thread: Mutex::default(),
         })
+    }
+
+    /// Whether the group keeps a place for this member's name, as it does for a while after it
+    /// stopped. False where that cannot be told.
+    pub async fn keeps_place(&self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let asked = tokio::task::spawn_blocking(move || {
+            let name = shared.settings.member.as_deref();
+            name.is_some_and(|name| matches!(shared.bearer(name), Ok(Some(_))))
+        });
+        asked.await.unwrap_or(false)
+    }
+
+    /// Begins to join.
+    pub fn join(&self) -> Result<(), LogError> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
+            let served = Arc::clone(&self.shared);
+            let named = std::thread::Builder::new().name("log-kafka-group".into());
+            let begun = named.spawn(move || served.serve());
+            *thread = Some(begun.map_err(|error| LogError::Broken {
+                what: "the group's thread",
+                source: Arc::new(error),
+            })?);
+        }
+        Ok(())
     }
 
     /// Which group, and as whom.

@@ -44,8 +44,9 @@ impl Member {
             member: name.map(str::to_owned),
         };
         let listener = Arc::<Ear>::clone(&ear);
-        let group = KafkaGroup::join(kafka.clone(), settings, control.clone(), listener);
+        let group = KafkaGroup::new(kafka.clone(), settings, control.clone(), listener);
         let group = group.unwrap();
+        group.join().unwrap();
         Self { ear, group }
     }
 }
@@ -136,6 +137,7 @@ async fn a_named_member_of_a_real_group_comes_back_to_its_partitions() {
     until("shared", || split(&[&first, &second], &whole, 3)).await;
     let (of_first, of_second) = (first.ear.heard(), second.ear.heard());
     second.group.leave().await;
+    assert!(second.group.keeps_place().await);
     let again = Member::join(&kafka, &control, Some("w2"));
     until("back", || again.ear.heard() == of_second).await;
     assert_eq!(first.ear.heard(), of_first);
@@ -146,6 +148,10 @@ async fn a_named_member_of_a_real_group_comes_back_to_its_partitions() {
     until("grown", || split(&[&first, &again], &grown, 4)).await;
     assert!(first.ear.heard().is_superset(&of_first));
     assert!(again.ear.heard().is_superset(&of_second));
+    let nobody = Member::join(&kafka, &control, None);
+    assert!(!nobody.group.keeps_place().await);
+    nobody.group.leave().await;
+    until("as before", || split(&[&first, &again], &grown, 4)).await;
     first.group.leave().await;
     again.group.leave().await;
 }
