@@ -270,6 +270,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_worker_has_a_share_or_a_group() {
+        use clap::Parser;
+        let parses = |flags: &[&str]| {
+            let role = [
+                "tourbillon",
+                "shard-worker",
+                "--kafka",
+                "k:1",
+                "--store",
+                "s3://b",
+            ];
+            let args = role.iter().chain(flags);
+            crate::args::Cli::try_parse_from(args).is_ok()
+        };
+        assert!(parses(&[]) && parses(&["--share", "1/2"]));
+        assert!(parses(&["--worker-name", "w", "--leave-on-stop"]));
+        assert!(!parses(&["--share", "1/2", "--worker-name", "w"]));
+        assert!(!parses(&["--share", "1/2", "--leave-on-stop"]));
+    }
+
+    #[test]
     fn shares_are_counted_from_zero() {
         assert_eq!(parse_share("2/3"), Ok((2, 3)));
         for bad in ["3/3", "1", "a/b", "0/0", "-1/2"] {

@@ -46,6 +46,11 @@ const REJOIN_PAUSE: Duration = Duration::from_secs(2);
 /// How long the cluster may take to list the group's members.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a member that lost its membership keeps its partitions. Mostly the coordinator is out of
+/// reach, which says nothing of the partitions, and the next membership gives the same ones back. If
+/// it does not, another worker has them meanwhile, which does no harm.
+const KEEP_LOST: Duration = Duration::from_secs(30);
+
 /// Length of the UUID that the coordinator puts behind a member's name to make its id.
 const UUID_CHARS: usize = 36;
 
@@ -88,6 +93,7 @@ struct Shared {
     settings: GroupSettings,
     control: ControlTopic,
     listener: Arc<dyn GroupListener>,
+    keep_lost: Duration,
     standing: Mutex<Standing>,
     stop: AtomicBool,
 }
@@ -131,6 +137,16 @@ impl KafkaGroup {
         control: ControlTopic,
         listener: Arc<dyn GroupListener>,
     ) -> Result<Self, LogError> {
+        Self::keeping(kafka, settings, control, listener, KEEP_LOST)
+    }
+
+    fn keeping(
+        kafka: KafkaSettings,
+        settings: GroupSettings,
+        control: ControlTopic,
+        listener: Arc<dyn GroupListener>,
+        keep_lost: Duration,
+    ) -> Result<Self, LogError> {
         let config = Config::new(kafka)?;
         let native = config.member(&settings).create_native_config();
         native.map_err(|e| config.config_error(e))?;
@@ -139,6 +155,7 @@ impl KafkaGroup {
             settings,
             control,
             listener,
+            keep_lost,
             standing: Mutex::new(Standing::Joining),
             stop: AtomicBool::new(false),
         };

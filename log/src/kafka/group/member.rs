@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -15,11 +14,6 @@ use tourbillon_core::ids::PartitionId;
 use super::super::events::Events;
 use super::Shared;
 use crate::TopicPartition;
-
-/// How long partitions are kept whose loss came with that of the whole membership. Mostly the
-/// coordinator was out of reach, which says nothing of the partitions, and the next membership
-/// gives the same ones back. If it does not, another worker has them meanwhile, which does no harm.
-const KEEP_LOST: Duration = Duration::from_secs(30);
 
 /// What the group has assigned to this member.
 #[derive(Debug, Default)]
@@ -59,7 +53,8 @@ impl MemberContext {
     /// Lets go of partitions that no new membership brought back for long.
     pub(super) fn forget_lost(&self) {
         let mut held = self.held();
-        if held.lost.is_some_and(|since| since.elapsed() >= KEEP_LOST) {
+        let keep = self.shared.keep_lost;
+        if held.lost.is_some_and(|since| since.elapsed() >= keep) {
             tracing::warn!("no member of the group for long: lets go of its partitions");
             held.partitions.clear();
             held.lost = None;

@@ -13,6 +13,9 @@ use crate::{KafkaLog, Log, MemoryLog};
 /// Rebalances of several members are over by then, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long members keep what they lost.
+const KEEP: Duration = Duration::from_secs(6);
+
 /// Remembers what it heard last.
 #[derive(Default)]
 struct Ear(Mutex<BTreeSet<TopicPartition>>);
@@ -44,7 +47,8 @@ impl Member {
             member: name.map(str::to_owned),
         };
         let listener = Arc::<Ear>::clone(&ear);
-        let group = KafkaGroup::new(kafka.clone(), settings, control.clone(), listener);
+        let (kafka, control) = (kafka.clone(), control.clone());
+        let group = KafkaGroup::keeping(kafka, settings, control, listener, KEEP);
         let group = group.unwrap();
         group.join().unwrap();
         Self { ear, group }
@@ -113,6 +117,44 @@ async fn members_on_mock_brokers_share_all_streams() {
     assert!(first.ear.heard().is_empty());
     until("handed over", || second.ear.heard() == whole).await;
     second.group.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_keeps_its_partitions_while_the_group_is_away_but_not_for_ever() {
+    let mock = MockKafka::start();
+    let log = Arc::new(MemoryLog::new(Arc::new(ManualClock::new(1))));
+    let control = ControlTopic::open(log, "g").await.unwrap();
+    mock.create_topic("g.a", 3);
+    control.ensure_stream(&stream("a", 3)).await.unwrap();
+    let mut settings = mock.settings();
+    for (name, value) in [
+        ("session.timeout.ms", "5000"),
+        ("heartbeat.interval.ms", "200"),
+    ] {
+        settings.options.insert(name.into(), value.into());
+    }
+    let (member, whole) = (Member::join(&settings, &control, None), all("g.a", 3));
+    until("all", || member.ear.heard() == whole).await;
+    mock.set_up(false);
+    until("lost", || member.group.standing() == Standing::Joining).await;
+    assert_eq!(member.ear.heard(), whole);
+    mock.set_up(true);
+    until("let in again", || {
+        member.group.standing() == Standing::Member
+    })
+    .await;
+    until("all again", || member.ear.heard() == whole).await;
+    mock.set_up(false);
+    until("lost again", || {
+        member.group.standing() == Standing::Joining
+    })
+    .await;
+    let lost = Instant::now();
+    until("let go", || member.ear.heard().is_empty()).await;
+    assert!(lost.elapsed() > KEEP / 2, "{:?}", lost.elapsed());
+    mock.set_up(true);
+    until("all once more", || member.ear.heard() == whole).await;
+    member.group.leave().await;
 }
 
 /// A real cluster's topics and control topic.
