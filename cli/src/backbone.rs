@@ -11,17 +11,19 @@ use tokio::time::{Instant, sleep};
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::error::{ErrorKind, error_chain};
 use tourbillon_core::hlc::HlcSettings;
+use tourbillon_core::ids::check_plain_name;
 use tourbillon_core::report::Grade;
 use tourbillon_ingest::{Environment, Gateway, GatewaySettings, Limits};
 use tourbillon_lake::{Lake, check_store};
 use tourbillon_log::control::ControlTopic;
+use tourbillon_log::kafka::{GroupListener, GroupSettings, KafkaGroup};
 use tourbillon_log::{
     EmbeddedLog, KafkaLog, KafkaSettings, Log, LogError, SystemClock, topic_needs,
 };
 use tourbillon_query::QueryService;
-use tourbillon_shard_worker::{Worker, WorkerSettings};
+use tourbillon_shard_worker::{Group, Means, Worker, WorkerSettings};
 
-use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs, StorageArgs};
+use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs, StorageArgs, WorkArgs};
 use crate::server::Lobby;
 
 /// First part of topic names in the embedded log.
@@ -192,6 +194,44 @@ impl Backbone {
         };
         let log = Arc::clone(&self.log);
         Worker::start(settings, log, self.lake.clone(), self.control.clone())
+    }
+
+    /// Joins a group of workers and starts a worker for what it assigns. The store is checked
+    /// before: first of all, or while the group waits for a worker that is only restarting.
+    pub(crate) async fn member(
+        &self,
+        cluster: &ClusterArgs,
+        work: &WorkArgs,
+        name: String,
+        grace: Duration,
+    ) -> anyhow::Result<(Worker, KafkaGroup)> {
+        check_plain_name("worker name", &name)?;
+        let kafka = cluster.kafka_settings.settings(&cluster.kafka)?;
+        let prefix = &cluster.kafka_settings.topic_prefix;
+        let group = work.worker_group.clone();
+        let settings = GroupSettings {
+            group: group.unwrap_or_else(|| format!("{prefix}-workers")),
+            member: (!work.leave_on_stop).then_some(name),
+        };
+        check_plain_name("worker group", &settings.group)?;
+        let assigner = Arc::new(Group::default());
+        let listener: Arc<dyn GroupListener> = Arc::<Group>::clone(&assigner);
+        let group = KafkaGroup::new(kafka, settings, self.control.clone(), listener)?;
+        if group.keeps_place().await {
+            group.join()?;
+            self.check_store().await?;
+        } else {
+            self.check_store().await?;
+            group.join()?;
+        }
+        let means = Means {
+            log: Arc::clone(&self.log),
+            lake: self.lake.clone(),
+            control: self.control.clone(),
+            nonce: self.nonce.clone(),
+            grace,
+        };
+        Ok((Worker::assigned(assigner, means), group))
     }
 
     /// Starts a query node.

@@ -148,6 +148,11 @@ impl ControlTopic {
         Self { partitions, ..self }
     }
 
+    /// Its own topic.
+    pub fn topic(&self) -> &str {
+        &self.at.topic
+    }
+
     /// Topic of a stream.
     pub fn stream_topic(&self, stream: &StreamName) -> String {
         stream_topic(&self.prefix, stream)

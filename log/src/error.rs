@@ -109,6 +109,14 @@ pub enum LogError {
         /// The cause.
         source: Cause,
     },
+    /// The membership of a consumer group failed.
+    #[error("consumer group `{group}`")]
+    Group {
+        /// Name of the group.
+        group: String,
+        /// The cause.
+        source: Cause,
+    },
     /// The brokers do not answer.
     #[error("Kafka brokers `{brokers}` cannot be reached")]
     Unreachable {
@@ -210,6 +218,7 @@ impl LogError {
             | Self::Read { .. }
             | Self::CreateTopic { .. }
             | Self::Topic { .. }
+            | Self::Group { .. }
             | Self::Unreachable { .. }
             | Self::Refused { .. }
             | Self::Open { .. }

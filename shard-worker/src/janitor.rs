@@ -1,7 +1,7 @@
 //! Removing writers that have fallen silent, so that the watermark can move on.
 //!
-//! Every worker watches; doing it twice is harmless, and a higher share waits longer, so that
-//! usually one of them acts. A writer that says nothing for twice its lease gets a FENCE_INTENT;
+//! Every worker watches; doing it twice is harmless, and a higher rank waits longer, so that usually
+//! one of them acts. A writer that says nothing for twice its lease gets a FENCE_INTENT;
 //! twice its lease after that nobody can acknowledge in its name any more, and FENCE goes into
 //! every partition. Silence counts only while this worker can read the control topic promptly.
 
@@ -15,24 +15,26 @@ use tourbillon_core::broken::{Rule, broken};
 use tourbillon_core::control::{ControlRecord, WriterInfo, WriterPhase};
 use tourbillon_core::error::error_chain;
 use tourbillon_core::ids::WriterId;
-use tourbillon_log::Log;
 use tourbillon_log::control::ControlTopic;
 use tourbillon_log::fence::fence_everywhere;
+use tourbillon_log::{Log, watch};
 
+use crate::assigner::Assignment;
 use crate::metrics;
 
 /// How often the writers are looked at, and how long a look may take to count.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Shares beyond this wait no longer.
-const MAX_SHARES_WAITED: u32 = 8;
+/// Ranks beyond this wait no longer.
+const MAX_RANKS_WAITED: u32 = 8;
 
 /// Watches the writers.
 #[derive(Debug)]
 pub(crate) struct Janitor {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) control: ControlTopic,
-    pub(crate) share: u32,
+    /// What this worker runs decides its rank.
+    pub(crate) assigned: watch::Receiver<Assignment>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -69,6 +71,7 @@ impl Janitor {
     /// Writers whose time is up.
     fn overdue(&self, watches: &mut BTreeMap<WriterId, Watch>) -> Vec<(WriterId, WriterPhase)> {
         let view = self.control.view();
+        let rank = self.assigned.borrow().rank(&self.control);
         let mut overdue = Vec::new();
         for (id, info) in &view.writers {
             if matches!(info.phase, WriterPhase::Left | WriterPhase::Fenced) {
@@ -79,20 +82,11 @@ impl Janitor {
             if watch.phase != info.phase || watch.alive != info.last_alive_nonce {
                 *watch = Watch::of(info);
             }
-            if watch.since.elapsed() > self.patience(info) {
+            if watch.since.elapsed() > patience(info, rank) {
                 overdue.push((*id, info.phase));
             }
         }
         overdue
-    }
-
-    /// Twice the lease, and a lease more for every lower share that may act first.
-    fn patience(&self, info: &WriterInfo) -> Duration {
-        if info.phase == WriterPhase::FenceIntended && broken(Rule::FenceWaits) {
-            return Duration::ZERO;
-        }
-        let lease = Duration::from_nanos(info.lease_ns.unsigned_abs());
-        lease.saturating_mul(2 + self.share.min(MAX_SHARES_WAITED))
     }
 
     async fn act(&self, writer: WriterId, phase: WriterPhase) {
@@ -117,6 +111,15 @@ impl Janitor {
             }
         }
     }
+}
+
+/// Twice the lease, and a lease more for everyone of a lower rank, who may act first.
+fn patience(info: &WriterInfo, rank: u32) -> Duration {
+    if info.phase == WriterPhase::FenceIntended && broken(Rule::FenceWaits) {
+        return Duration::ZERO;
+    }
+    let lease = Duration::from_nanos(info.lease_ns.unsigned_abs());
+    lease.saturating_mul(2 + rank.min(MAX_RANKS_WAITED))
 }
 
 impl Watch {

@@ -10,6 +10,12 @@ const COMMITS: &str = "tourbillon_worker_commits_total";
 const SEGMENTS: &str = "tourbillon_worker_segments_total";
 /// Rows accepted and not sealed yet.
 const OPEN_ROWS: &str = "tourbillon_worker_open_rows";
+/// Partitions that this worker runs.
+const PARTITIONS: &str = "tourbillon_worker_partitions";
+/// 1 for each partition that this worker runs, 0 for one that it ran before.
+const RUNS: &str = "tourbillon_worker_runs";
+/// Times that this worker was given a partition.
+const BEGUN: &str = "tourbillon_worker_partitions_begun_total";
 /// Partitions that stopped and were started again, by the error's kind.
 const RESTARTS: &str = "tourbillon_worker_restarts_total";
 
@@ -32,6 +38,28 @@ pub(crate) fn open_rows(at: &TopicPartition) -> Gauge {
     metrics::gauge!(
         OPEN_ROWS, "topic" => at.topic.clone(), "partition" => at.partition.to_string()
     )
+}
+
+/// This worker begins to run a partition.
+pub(crate) fn begun(at: &TopicPartition) {
+    counter(BEGUN, at).increment(1);
+    runs(at).set(1.0);
+}
+
+/// Nothing of a partition is at work here any more.
+pub(crate) fn ended(at: &TopicPartition) {
+    runs(at).set(0.0);
+}
+
+fn runs(at: &TopicPartition) -> Gauge {
+    metrics::gauge!(
+        RUNS, "topic" => at.topic.clone(), "partition" => at.partition.to_string()
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn partitions(count: usize) {
+    metrics::gauge!(PARTITIONS).set(count as f64);
 }
 
 pub(crate) fn restarted(at: &TopicPartition) {

@@ -55,7 +55,12 @@ pub(crate) struct PartitionJob {
 impl PartitionJob {
     /// Works until `stop`, finishing the upload in hand.
     pub(crate) async fn run(&self, stop: CancellationToken) -> Result<(), WorkerError> {
-        let begun = self.begin().await?;
+        let begun = tokio::select! {
+            biased;
+            // nothing is in hand yet
+            () = stop.cancelled() => return Ok(()),
+            begun = self.begin() => begun?,
+        };
         self.work(begun, stop).await
     }
 

@@ -62,6 +62,11 @@ impl Progress {
             .fetch_add(body.segments.len() as u64, Ordering::Relaxed);
     }
 
+    /// This process runs the partition no more.
+    pub(crate) fn left(&self) {
+        self.gauge.0.set(0.0);
+    }
+
     /// The partition stops for good; the first reason stays.
     pub(crate) fn halt(&self, reason: String) {
         let _first = self.halted.set(reason);

@@ -2,6 +2,7 @@
 
 mod compaction;
 mod crashes;
+mod moves;
 mod proof;
 
 use std::sync::Arc;
@@ -13,11 +14,13 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tourbillon_core::digest::Digest;
+use tourbillon_core::error::ErrorKind;
 use tourbillon_core::ids::Offset;
 use tourbillon_lake::faulty::{FaultyStore, StoreCall, StoreFault};
 use tourbillon_lake::{Chain, Link};
 
 use super::*;
+use crate::partition::PartitionJob;
 use crate::rig::feed::{Feed, Row};
 use crate::rig::{Rig, until};
 

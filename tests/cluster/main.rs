@@ -16,6 +16,7 @@ mod support;
 mod accounts;
 mod checks;
 mod compaction;
+mod elastic;
 mod freeze;
 mod identity;
 mod kills;
@@ -67,6 +68,16 @@ impl Cluster {
     }
 
     fn with(linger_ms: u64, upkeep: &[&str]) -> Option<Self> {
+        let args = Self::fresh()?;
+        Some(Self::on(
+            args,
+            linger_ms,
+            &[&["--worker-name", "w0"], upkeep].concat(),
+        ))
+    }
+
+    /// Where a cluster of a test's own may be.
+    fn fresh() -> Option<Vec<String>> {
         let (kafka, store) = servers()?;
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         let args = [
@@ -77,18 +88,18 @@ impl Cluster {
             "--topic-prefix".into(),
             format!("test{unique}"),
         ];
+        Some(args.to_vec())
+    }
+
+    fn on(args: Vec<String>, linger_ms: u64, worker: &[&str]) -> Self {
         let linger = format!("linger.ms={linger_ms}");
-        let start = |role: &[&str]| {
-            let mut all = role.to_vec();
-            all.extend(args.iter().map(String::as_str));
-            Service::ready(&all)
-        };
-        Some(Self {
+        let start = |role: &[&str]| Service::ready(&joined(role, &args));
+        Self {
             gateway: start(&["ingest", "--gateway-name", "gw", "--kafka-option", &linger]),
-            worker: start(&[&["shard-worker"], upkeep].concat()),
+            worker: start(&[&["shard-worker"], worker].concat()),
             query: start(&["query"]),
-            args: args.to_vec(),
-        })
+            args,
+        }
     }
 
     /// Brokers, store and topic prefix.
@@ -98,9 +109,8 @@ impl Cluster {
 
     /// Another gateway.
     fn gateway(&self, name: &str) -> Service {
-        let mut args = vec!["ingest", "--gateway-name", name];
-        args.extend(self.args.iter().map(String::as_str));
-        Service::ready(&args)
+        let role = ["ingest", "--gateway-name", name];
+        Service::ready(&joined(&role, &self.args))
     }
 
     /// Stops everything in order and verifies what is stored; what `verify` says of each partition.
@@ -120,6 +130,12 @@ impl Cluster {
         assert!(!partitions.is_empty());
         partitions
     }
+}
+
+/// A command line.
+fn joined<'a>(role: &[&'a str], args: &'a [String]) -> Vec<&'a str> {
+    let args = args.iter().map(String::as_str);
+    role.iter().copied().chain(args).collect()
 }
 
 #[test]

@@ -122,14 +122,19 @@ impl Service {
     }
 
     /// SIGTERM, and how it ended.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
+    pub(crate) fn terminate(self) -> ExitStatus {
         signal(self.pid(), "TERM");
+        self.ended()
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn ended(mut self) -> ExitStatus {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < until, "it ends after SIGTERM");
+            assert!(Instant::now() < until, "it ends in time");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -15,7 +15,7 @@ pub(crate) use clients::{
 };
 pub(crate) use roles::{
     ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs, SqlArgs,
-    StandaloneArgs,
+    StandaloneArgs, WorkArgs,
 };
 pub(crate) use storage::{
     CheckKafkaArgs, CheckStoreArgs, ReplayArgs, ReplayFormat, StorageArgs, VerifyArgs,
@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Standalone(StandaloneArgs),
     /// An ingest gateway: stateless, as many as needed behind a load balancer.
     Ingest(IngestArgs),
-    /// A shard worker: seals its share of the partitions into Parquet.
+    /// A shard worker: seals its part of the partitions into Parquet; as many as needed.
     ShardWorker(ShardWorkerArgs),
     /// A query node: follows every partition and answers windows.
     Query(QueryArgs),

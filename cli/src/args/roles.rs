@@ -191,6 +191,8 @@ pub(crate) struct IngestArgs {
     pub(crate) http: ListenArgs,
     #[command(flatten)]
     pub(crate) gateway: GatewayArgs,
+    #[command(flatten)]
+    pub(crate) stop: DrainArgs,
 }
 
 #[derive(Debug, Args)]
@@ -199,13 +201,47 @@ pub(crate) struct ShardWorkerArgs {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) http: ListenArgs,
-    /// Which share of the partitions, counted from 0, of how many: partition p goes to share
-    /// p modulo N. Two workers with one share do the same work and agree; none is missed only if
-    /// every share runs.
-    #[arg(long, env = "TOURBILLON_SHARE", default_value = "0/1", value_name = "I/N", value_parser = parse_share)]
-    pub(crate) share: (u32, u32),
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
     #[command(flatten)]
     pub(crate) upkeep: UpkeepArgs,
+}
+
+/// Which partitions a worker runs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WorkArgs {
+    /// Name of this worker in its group: the same after a restart, unlike that of any other that
+    /// runs. By default made of host name and port.
+    #[arg(long, env = "TOURBILLON_WORKER_NAME", value_name = "NAME")]
+    pub(crate) worker_name: Option<String>,
+    /// Consumer group of Kafka that spreads the partitions over its workers; by default the topic
+    /// prefix with `-workers` behind it.
+    #[arg(long, env = "TOURBILLON_WORKER_GROUP", value_name = "GROUP")]
+    pub(crate) worker_group: Option<String>,
+    /// Give the partitions to other workers as soon as this one stops. By default its place is
+    /// kept for the session's time (10 s), so that a restart moves nothing.
+    #[arg(long, env = "TOURBILLON_LEAVE_ON_STOP")]
+    pub(crate) leave_on_stop: bool,
+    /// Join no group, but take a fixed share of the partitions, counted from 0, of so many:
+    /// partition p goes to share p modulo N. Two workers with one share do the same work and
+    /// agree; none is missed only if every share runs.
+    #[arg(
+        long,
+        env = "TOURBILLON_SHARE",
+        value_name = "I/N",
+        value_parser = parse_share,
+        conflicts_with_all = ["worker_name", "worker_group", "leave_on_stop"]
+    )]
+    pub(crate) share: Option<(u32, u32)>,
+}
+
+/// How a process behind a load balancer stops.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// How long to serve on after the signal to stop, with 503 at /readyz, so that a load balancer
+    /// stops sending requests first: somewhat longer than its checks take to notice.
+    #[arg(long, env = "TOURBILLON_DRAIN", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(crate) drain: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -216,6 +252,8 @@ pub(crate) struct QueryArgs {
     pub(crate) http: ListenArgs,
     #[command(flatten)]
     pub(crate) sql: SqlArgs,
+    #[command(flatten)]
+    pub(crate) stop: DrainArgs,
 }
 
 #[derive(Debug, Args)]
@@ -264,6 +302,27 @@ fn parse_share(text: &str) -> Result<(u32, u32), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_has_a_share_or_a_group() {
+        use clap::Parser;
+        let parses = |flags: &[&str]| {
+            let role = [
+                "tourbillon",
+                "shard-worker",
+                "--kafka",
+                "k:1",
+                "--store",
+                "s3://b",
+            ];
+            let args = role.iter().chain(flags);
+            crate::args::Cli::try_parse_from(args).is_ok()
+        };
+        assert!(parses(&[]) && parses(&["--share", "1/2"]));
+        assert!(parses(&["--worker-name", "w", "--leave-on-stop"]));
+        assert!(!parses(&["--share", "1/2", "--worker-name", "w"]));
+        assert!(!parses(&["--share", "1/2", "--leave-on-stop"]));
+    }
 
     #[test]
     fn shares_are_counted_from_zero() {

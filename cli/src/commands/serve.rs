@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tourbillon_ingest::Gateway;
+use tourbillon_log::kafka::{GroupSettings, KafkaGroup};
 use tourbillon_query::QueryService;
+use tourbillon_shard_worker::Worker;
 
-use crate::args::{GatewayArgs, IngestArgs, QueryArgs, ShardWorkerArgs, StandaloneArgs};
+use crate::args::{IngestArgs, QueryArgs, ShardWorkerArgs, StandaloneArgs};
 use crate::backbone::Backbone;
 use crate::out::Outcome;
-use crate::server::{Health, Lobby, Server, Site, bind, signalled};
+use crate::server::{Drain, Health, Lobby, Server, Site, bind, signalled};
 use crate::sql::{SqlFront, bind_flight};
 use crate::telemetry;
 
@@ -72,6 +74,16 @@ pub(crate) fn with_catalog(site: Site, service: &QueryService) -> Site {
     site.with(routes, tourbillon_query::http::catalog_api())
 }
 
+/// Adds what a worker tells of itself.
+pub(crate) fn with_worker(
+    site: Site,
+    worker: &Arc<Worker>,
+    group: Option<Arc<KafkaGroup>>,
+) -> Site {
+    let routes = tourbillon_shard_worker::http::router(Arc::clone(worker), group);
+    site.with(routes, tourbillon_shard_worker::http::api())
+}
+
 /// Adds SQL.
 pub(crate) fn with_sql(site: Site, sql: &SqlFront) -> Site {
     site.with(sql.routes(), tourbillon_sql::api())
@@ -84,17 +96,19 @@ pub(crate) async fn ingest(args: IngestArgs) -> anyhow::Result<Outcome> {
     let backbone = Backbone::cluster(&args.cluster, &lobby).await?;
     let backbone = backbone.with_partitions(args.gateway.partitions);
     backbone.control.ensure_builtin_streams().await?;
-    let name = gateway_name(&args.gateway, args.http.listen, backbone.nonce());
+    let given = args.gateway.gateway_name.as_deref();
+    let name = own_name(given, args.http.listen, backbone.nonce());
     let settings = backbone.gateway_settings(&args.gateway, name);
     let gateway = backbone.gateway(settings, Arc::clone(&backbone.clock));
-    let ready = gateway.clone();
+    let (ready, drain) = (gateway.clone(), Drain::default());
     let trouble = backbone.log_trouble();
-    let health = Health::new(|| true, move || ready.hindrance(), trouble);
+    let health = drain.tell(Health::new(|| true, move || ready.hindrance(), trouble));
     let site = with_gateway(Site::new(&args.http.cors_origins), &gateway);
     lobby.close().await;
     let server = Server::start(listener, site, health, metrics)?;
     tracing::info!(address = %server.address, "gateway listens");
     signalled().await?;
+    drain.wait(args.stop.drain).await;
     tracing::info!("stopping: draining the gateway");
     gateway.shutdown().await;
     server.shutdown().await;
@@ -107,24 +121,53 @@ pub(crate) async fn shard_worker(args: ShardWorkerArgs) -> anyhow::Result<Outcom
     let metrics = telemetry::start_metrics()?;
     let (lobby, listener) = Lobby::open(bind(args.http.listen).await?)?;
     let backbone = Backbone::cluster(&args.cluster, &lobby).await?;
-    backbone.check_store().await?;
-    let worker = Arc::new(backbone.worker(args.share, args.upkeep.grace));
+    let grace = args.upkeep.grace;
+    let (worker, group) = match args.work.share {
+        Some(share) => {
+            backbone.check_store().await?;
+            (backbone.worker(share, grace), None)
+        }
+        None => {
+            let given = args.work.worker_name.as_deref();
+            let name = own_name(given, args.http.listen, backbone.nonce());
+            let (worker, group) = backbone
+                .member(&args.cluster, &args.work, name, grace)
+                .await?;
+            (worker, Some(Arc::new(group)))
+        }
+    };
+    let worker = Arc::new(worker);
     let health = {
-        let (live, ready) = (Arc::clone(&worker), Arc::clone(&worker));
+        let (live, ready, member) = (Arc::clone(&worker), Arc::clone(&worker), group.clone());
+        let outside = move || {
+            let settled = member.as_ref().is_none_or(|group| group.is_settled());
+            (!settled).then(|| "its group has not let it in".to_owned())
+        };
         // nobody sends it requests, so it can say that it does nothing
         let trouble = backbone.log_trouble();
-        let unready = move || ready.hindrance().or_else(&trouble);
+        let unready = move || ready.hindrance().or_else(&outside).or_else(&trouble);
         Health::new(move || live.is_healthy(), unready, || None)
     };
-    let site = Site::new(&args.http.cors_origins);
+    let site = with_worker(Site::new(&args.http.cors_origins), &worker, group.clone());
     lobby.close().await;
     let server = Server::start(listener, site, health, metrics)?;
-    let (share, shares) = args.share;
-    tracing::info!(address = %server.address, share, shares, "shard worker listens");
+    match &group {
+        Some(group) => {
+            let GroupSettings { group, member } = group.settings();
+            tracing::info!(address = %server.address, group, name = member, "shard worker listens");
+        }
+        None => {
+            let share = args.work.share;
+            tracing::info!(address = %server.address, ?share, "shard worker listens");
+        }
+    }
     signalled().await?;
     tracing::info!("stopping: finishing uploads");
     server.shutdown().await;
     worker.shutdown().await;
+    if let Some(group) = group {
+        group.leave().await;
+    }
     backbone.close().await?;
     Ok(Outcome::Done)
 }
@@ -136,10 +179,10 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     let flight = bind_flight(args.sql.flight_listen).await?;
     let backbone = Backbone::cluster(&args.cluster, &lobby).await?;
     let service = backbone.query();
-    let ready = service.clone();
+    let (ready, drain) = (service.clone(), Drain::default());
     // without its log it still answers what it has
     let trouble = backbone.log_trouble();
-    let health = Health::new(|| true, move || ready.hindrance(), trouble);
+    let health = drain.tell(Health::new(|| true, move || ready.hindrance(), trouble));
     let sql = SqlFront::start(&service, args.sql.settings(), flight)?;
     let site = Site::new(&args.http.cors_origins);
     let site = with_catalog(with_queries(site, &service), &service);
@@ -147,6 +190,7 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     let server = Server::start(listener, with_sql(site, &sql), health, metrics)?;
     tracing::info!(address = %server.address, "query node listens");
     signalled().await?;
+    drain.wait(args.stop.drain).await;
     // they would hold the server until it cuts them off, without their cursors
     service.end_subscriptions();
     sql.shutdown().await;
@@ -158,9 +202,9 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
 
 /// The name given, or one that is this machine's and this address's alone. A free port says
 /// nothing of who comes back after a restart, so it gives a new name each time.
-fn gateway_name(args: &GatewayArgs, listen: SocketAddr, nonce: &str) -> String {
-    if let Some(name) = &args.gateway_name {
-        return name.clone();
+fn own_name(given: Option<&str>, listen: SocketAddr, nonce: &str) -> String {
+    if let Some(name) = given {
+        return name.to_owned();
     }
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let host = host

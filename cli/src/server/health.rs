@@ -1,6 +1,8 @@
 //! Health and metrics of a process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -50,6 +52,32 @@ impl Health {
             live: Arc::new(live),
             unready: Arc::new(unready),
             trouble: Arc::new(trouble),
+        }
+    }
+}
+
+/// A process that is about to stop: it says so and serves on for a while, so that a load balancer
+/// sends it nothing more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drain(Arc<AtomicBool>);
+
+impl Drain {
+    /// Health that also tells of this.
+    pub(crate) fn tell(&self, health: Health) -> Health {
+        let (begun, unready) = (Arc::clone(&self.0), health.unready);
+        let stopping = move || begun.load(Ordering::Relaxed).then(|| "it stops".to_owned());
+        Health {
+            unready: Arc::new(move || stopping().or_else(|| unready())),
+            ..health
+        }
+    }
+
+    /// Is not ready from now on, and waits.
+    pub(crate) async fn wait(&self, time: Duration) {
+        self.0.store(true, Ordering::Relaxed);
+        if !time.is_zero() {
+            tracing::info!(seconds = time.as_secs_f64(), "stopping: not ready any more");
+            tokio::time::sleep(time).await;
         }
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use cors::Origin;
-pub(crate) use health::Health;
+pub(crate) use health::{Drain, Health};
 pub(crate) use lobby::Lobby;
 pub(crate) use site::Site;
 

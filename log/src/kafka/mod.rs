@@ -14,6 +14,7 @@ mod admin;
 mod check;
 mod cluster;
 mod events;
+mod group;
 mod judge;
 mod producer;
 mod reader;
@@ -40,6 +41,7 @@ use reader::KafkaReader;
 use settings::Config;
 
 pub use check::{CheckPlan, Probe};
+pub use group::{GroupListener, GroupSettings, KafkaGroup, Standing};
 pub use secrets::is_secret_option;
 pub use settings::KafkaSettings;
 

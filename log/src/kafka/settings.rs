@@ -14,6 +14,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::group::GroupSettings;
 use super::secrets::{is_secret_option, redact, shown};
 use super::security;
 use crate::{LogError, MAX_RECORD_BYTES};
@@ -95,6 +96,14 @@ const READER_DEFAULTS: &[Tunable] = &[
 /// Brokers that want TLS or a login end the connections of others without a word: this client is
 /// the first to connect, and tells. Idle connections that are closed are no news to it either.
 const LOOKUP_DEFAULTS: &[Tunable] = &[("log.connection.close", None, "true")];
+/// A member of a group that is silent for the session's time has left it; one that has a name may
+/// be away for that long. Heartbeats bring the news of a rebalance, so the pause of a partition that
+/// moves is about as long as one takes. The topics are looked at for new partitions.
+const MEMBER_DEFAULTS: &[Tunable] = &[
+    ("heartbeat.interval.ms", None, "500"),
+    ("session.timeout.ms", None, "10000"),
+    ("topic.metadata.refresh.interval.ms", None, "5000"),
+];
 
 /// What the log's promises rest on, for every client.
 fn common_safety() -> [(&'static str, String); 2] {
@@ -133,6 +142,23 @@ fn reader_safety() -> [(&'static str, String); 6] {
         ("isolation.level", "read_uncommitted".into()),
         ("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string()),
     ]
+}
+
+/// What makes a client a member of this group that moves as few partitions as it can. It fetches
+/// nothing, so its queue may be small.
+fn member_safety(of: &GroupSettings) -> Vec<(&'static str, String)> {
+    let mut safety = vec![
+        ("auto.offset.reset", "latest".into()),
+        ("enable.auto.commit", "false".into()),
+        ("enable.auto.offset.store", "false".into()),
+        ("group.id", of.group.clone()),
+        ("group.protocol", "classic".into()),
+        ("partition.assignment.strategy", "cooperative-sticky".into()),
+        ("queued.max.messages.kbytes", "64".into()),
+    ];
+    let name = of.member.iter().cloned();
+    safety.extend(name.map(|name| ("group.instance.id", name)));
+    safety
 }
 
 /// Other names of safety keys, and keys that would change what a client is.
@@ -199,6 +225,11 @@ impl Config {
         let mut client = self.client(LOOKUP_DEFAULTS, &reader_safety());
         client.remove("group.id");
         client
+    }
+
+    /// For a member of a group, which only hears what it is assigned.
+    pub(super) fn member(&self, of: &GroupSettings) -> ClientConfig {
+        self.client(MEMBER_DEFAULTS, &member_safety(of))
     }
 
     /// For creating, growing and checking topics.

@@ -1,6 +1,6 @@
 //! Times as text, a column at a time.
 
-use arrow::array::{Array, StringArray, StringBuilder, TimestampNanosecondArray};
+use arrow::array::{StringArray, StringBuilder, TimestampNanosecondArray};
 use chrono::DateTime;
 
 /// Length of a time to the nanosecond, and of what comes before its fraction.

@@ -25,11 +25,16 @@ impl Rig {
         Self { log, control, stop }
     }
 
+    /// The janitor of a worker with one of two shares.
     fn janitor(&self, share: u32) {
+        self.janitor_of(Assignment::Share { share, shares: 2 });
+    }
+
+    fn janitor_of(&self, assignment: Assignment) {
         let janitor = Janitor {
             log: Arc::clone(&self.log),
             control: self.control.clone(),
-            share,
+            assigned: watch::Sender::new(assignment).subscribe(),
             stop: self.stop.clone(),
         };
         tokio::spawn(janitor.run());
@@ -116,6 +121,28 @@ async fn a_higher_share_leaves_the_work_to_the_lower() {
     rig.stop.cancel();
     sleep(10 * LEASE).await;
     assert_eq!(rig.phase(second), WriterPhase::Joined);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worker_of_the_first_partition_acts_first() {
+    let rig = Rig::new().await;
+    let listed = |partitions: &[u32]| {
+        let topic = "t.trades";
+        let at = |p: &u32| TopicPartition {
+            topic: topic.into(),
+            partition: PartitionId(*p),
+        };
+        Assignment::Listed(partitions.iter().map(at).collect())
+    };
+    let rank = |partitions: &[u32]| listed(partitions).rank(&rig.control);
+    assert_eq!([rank(&[3, 0]), rank(&[1]), rank(&[2, 3])], [0, 1, 2]);
+    assert_eq!([rank(&[]), rank(&[4])], [u32::MAX; 2]);
+    let writer = rig.join().await;
+    rig.janitor_of(listed(&[2]));
+    sleep(4 * LEASE - LOOK).await;
+    assert_eq!(rig.phase(writer), WriterPhase::Joined);
+    sleep(4 * LOOK).await;
+    assert_eq!(rig.phase(writer), WriterPhase::FenceIntended);
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,7 +32,10 @@ impl Hosts {
                 // the first worker takes all, so that every partition has one
                 let shares = if i == 0 { 1 } else { plan.shares };
                 let share = u32::try_from(i).unwrap_or(0) % shares;
-                let role = Role::Worker { share, shares };
+                let role = match plan.roams {
+                    true => Role::Roaming { number: i },
+                    false => Role::Worker { share, shares },
+                };
                 Host::new(world, format!("worker{i}"), role, clock(world))
             })
             .collect();
@@ -89,6 +92,9 @@ impl Chaos {
         if plan.evolves {
             tokio::spawn(self.clone().evolve());
         }
+        if plan.roams {
+            tokio::spawn(self.clone().roam());
+        }
         while self.world.start.elapsed() < plan.troubled {
             sleep(self.world.dice.millis(1..2 * plan.trouble_ms)).await;
             self.trouble();
@@ -132,6 +138,15 @@ impl Chaos {
         self.later().await;
         self.world.trace.note(format_args!("a column more"));
         drop(self.admin.ensure_stream(&stream::evolution()).await);
+    }
+
+    /// Partitions move between the workers, and in the end the first one has all of them.
+    async fn roam(self) {
+        while self.world.is_troubled() {
+            self.world.roamer.step(&self.world);
+            self.world.pause(self.world.dice.millis(1..1500)).await;
+        }
+        self.world.roamer.settle(&self.world);
     }
 
     fn trouble(&self) {

@@ -10,7 +10,7 @@ use tourbillon_lake::Lake;
 use tourbillon_log::Log;
 use tourbillon_log::control::ControlTopic;
 use tourbillon_query::QueryService;
-use tourbillon_shard_worker::{Worker, WorkerSettings};
+use tourbillon_shard_worker::{Means, Worker, WorkerSettings};
 
 use super::clock::HostClock;
 use super::gate::Gate;
@@ -26,7 +26,14 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
     Gateway,
-    Worker { share: u32, shares: u32 },
+    Worker {
+        share: u32,
+        shares: u32,
+    },
+    /// Runs what the roamer gives to the worker of this number.
+    Roaming {
+        number: usize,
+    },
     Query,
 }
 
@@ -219,6 +226,16 @@ impl Boot {
         match self.role {
             Role::Gateway => Service::Gateway(self.gateway(log, lake, control)),
             Role::Query => Service::Query(QueryService::start(log, lake, control)),
+            Role::Roaming { number } => {
+                let means = Means {
+                    log,
+                    lake,
+                    control,
+                    nonce: self.nonce,
+                    grace: self.world.plan.grace,
+                };
+                Service::Worker(Worker::assigned(self.world.roamer.assigner(number), means))
+            }
             Role::Worker { share, shares } => {
                 let settings = WorkerSettings {
                     share,

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) gateways: usize,
     pub(crate) workers: usize,
     pub(crate) shares: u32,
+    /// Whether partitions move between the workers all the time, instead of fixed shares.
+    pub(crate) roams: bool,
     pub(crate) queries: usize,
     pub(crate) clients: usize,
     pub(crate) lease: Duration,
@@ -110,6 +112,7 @@ impl Plan {
             gateways: dice.index(2) + 2,
             workers: dice.index(3) + 1,
             shares: u32::try_from(dice.number(1..3)).unwrap_or(1),
+            roams: false,
             queries: 1,
             clients: dice.index(3) + 2,
             lease: dice.millis(400..1500),

@@ -18,6 +18,7 @@ use super::clock::HostClock;
 use super::dice::Dice;
 use super::model::Model;
 use super::plan::{Plan, Weather};
+use super::roam::Roamer;
 use super::stream::stream_topic;
 use super::trace::Trace;
 
@@ -44,6 +45,8 @@ pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) trace: Trace,
     pub(crate) model: Model,
+    /// Moves partitions, where the plan wants it.
+    pub(crate) roamer: Roamer,
     /// The log, without faults.
     pub(crate) broker: MemoryLog,
     pub(crate) broker_clock: Arc<HostClock>,
@@ -63,12 +66,14 @@ impl World {
         let broker_clock = Arc::new(HostClock::new(start));
         let clock: Arc<dyn PhysicalClock> = Arc::<HostClock>::clone(&broker_clock);
         let weather = Mutex::new(plan.weather);
+        let roamer = Roamer::new(plan.workers);
         Arc::new(Self {
             plan,
             dice,
             start,
             trace: Trace::new(start, verbose),
             model: Model::default(),
+            roamer,
             broker: MemoryLog::stepping(clock),
             broker_clock,
             objects: Arc::new(InMemory::new()),

@@ -96,3 +96,24 @@ fn security_names_the_feature_that_it_needs() {
     assert!(reason.contains("`kafka-tls`"), "{reason}");
     assert!(Config::new(settings(&[("security.protocol", "plaintext")])).is_ok());
 }
+
+#[test]
+fn a_member_is_what_its_group_needs_whatever_the_options() {
+    let options = [("group.id", "mine"), ("session.timeout.ms", "30000")];
+    let config = Config::new(settings(&options)).unwrap();
+    let of = |member: Option<&str>| GroupSettings {
+        group: "workers".into(),
+        member: member.map(str::to_owned),
+    };
+    let member = config.member(&of(Some("w1")));
+    let got = |name| member.get(name);
+    assert_eq!(got("group.id"), Some("workers"));
+    assert_eq!(got("group.instance.id"), Some("w1"));
+    let strategy = got("partition.assignment.strategy");
+    assert_eq!(strategy, Some("cooperative-sticky"));
+    assert_eq!(got("session.timeout.ms"), Some("30000"));
+    member.create_native_config().unwrap();
+    let nameless = config.member(&of(None));
+    assert_eq!(nameless.get("group.instance.id"), None);
+    nameless.create_native_config().unwrap();
+}
