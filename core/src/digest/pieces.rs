@@ -67,7 +67,9 @@ mod tests {
     #[test]
     fn pieces_give_the_digest_of_the_whole_file() {
         let piece = usize::try_from(PIECE_BYTES).unwrap();
-        let bytes: Vec<u8> = (0..piece * 9 + 5).map(|i| ((i * 31) >> 3).to_le_bytes()[0]).collect();
+        let bytes: Vec<u8> = (0..piece * 9 + 5)
+            .map(|i| ((i * 31) >> 3).to_le_bytes()[0])
+            .collect();
         let lengths = (0..9).flat_map(|n| [n * piece, n * piece + 1, (n + 1) * piece - 1]);
         for length in lengths.chain([bytes.len()]) {
             let file = &bytes[..length];
