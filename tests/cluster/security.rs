@@ -147,7 +147,8 @@ fn goes_all_the_way(brokers: &Brokers, protocol: &'static str, mechanism: &'stat
     assert_eq!(crate::support::rows(&query.url, "ticks", ROWS).len(), ROWS);
     for service in [gateway, worker, query] {
         assert_hidden(&service, &brokers.password);
-        assert!(service.terminate().success());
+        let status = service.terminate();
+        assert!(status.success(), "{status}");
     }
     succeeds(&[&["verify"], &address[..]].concat());
 }

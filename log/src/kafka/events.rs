@@ -20,6 +20,9 @@ use crate::{LogError, metrics};
 /// How long a complaint counts. The client repeats one that lasts every 30 s.
 const COMPLAINT_LASTS: Duration = Duration::from_secs(60);
 
+/// What the client calls the broker that looks after a reader's group.
+const COORDINATOR: &str = "GroupCoordinator";
+
 /// Facility of the client's lines about connections that failed.
 const CONNECTION_FAILED: &str = "FAIL";
 
@@ -53,6 +56,8 @@ enum Refusal {
 impl Refusal {
     fn of(code: Option<RDKafkaErrorCode>, reason: &str) -> Option<Self> {
         match code {
+            // the connection broke before anyone could refuse
+            _ if reason.contains("Broker transport failure") => None,
             Some(RDKafkaErrorCode::Authentication) => Some(Self::Login),
             Some(RDKafkaErrorCode::SSL) if reason.contains("PLAINTEXT") => Some(Self::Protocol),
             Some(RDKafkaErrorCode::SSL) => Some(Self::Certificate),
@@ -170,13 +175,16 @@ impl Events {
         }
     }
 
+    /// Whether a line says that brokers speak another protocol than this client.
+    ///
     /// Brokers that want TLS or a login end the connection of others, which the client takes for
     /// news. So does one that goes down, but hardly just when it was connected to the first time.
     fn shut_out(&self, line: &str) -> bool {
         let connected =
             line.contains("in state APIVERSION_QUERY") || line.contains("ms in state UP");
         let ended = line.contains("Disconnected") || line.contains("Broken pipe");
-        connected && ended && !self.0.let_in.load(Ordering::Relaxed)
+        let early = connected && ended && !self.0.let_in.load(Ordering::Relaxed);
+        early || line.contains("PLAINTEXT broker listener")
     }
 }
 
@@ -187,8 +195,11 @@ impl ClientContext for Events {
             self.complain(Some(Refusal::Protocol), line.clone());
         }
         match level {
-            // a producer's option is of no use to a reader, and the other way round: no news
-            _ if facility == "CONFWARN" => tracing::debug!(facility, line, "kafka client"),
+            // a producer's option is of no use to a reader, and the other way round: no news; nor
+            // is the coordinator of a group that readers never join
+            _ if facility == "CONFWARN" || line.contains(COORDINATOR) => {
+                tracing::debug!(facility, line, "kafka client");
+            }
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
@@ -212,7 +223,8 @@ impl ClientContext for Events {
         tracing::debug!(%error, reason, "kafka client error, goes on");
         let code = error.rdkafka_error_code();
         // "1/1 brokers are down" follows on the error that says why
-        if code != Some(RDKafkaErrorCode::AllBrokersDown) {
+        let said = code == Some(RDKafkaErrorCode::AllBrokersDown);
+        if !said && !reason.contains(COORDINATOR) {
             self.complain(Refusal::of(code, &reason), reason);
         }
     }
@@ -250,6 +262,16 @@ mod tests {
         assert!(ca.contains("`ssl.ca.location`"), "{ca}");
         let plain = complain(&events, SSL, "connecting to a PLAINTEXT broker listener?");
         assert!(plain.contains("`security.protocol`"), "{plain}");
+        let broken = "SaslAuthenticateRequest failed: Local: Broker transport failure";
+        events.succeeded();
+        assert_eq!(complain(&events, Authentication, broken), "");
+        events.succeeded();
+        let group = "GroupCoordinator: SASL authentication error";
+        assert_eq!(complain(&events, Authentication, group), "");
+        assert_eq!(
+            complain(&events, SSL, "connecting to a PLAINTEXT broker listener?"),
+            plain
+        );
         // what follows on a refusal does not hide it
         let after = complain(&events, BrokerTransportFailure, "Connection refused");
         assert_eq!(after, plain);
@@ -268,6 +290,10 @@ mod tests {
         let fresh = events();
         assert!(told(&fresh).unwrap().contains("`security.protocol`"));
         fresh.until_refused().await;
+        let fresh = events();
+        let line = "SSL handshake failed: connecting to a PLAINTEXT broker listener?";
+        fresh.log(RDKafkaLogLevel::Error, CONNECTION_FAILED, line);
+        assert!(fresh.trouble().unwrap().contains("`security.protocol`"));
         let known = events();
         known.succeeded();
         assert_eq!(told(&known), None, "a broker that goes down");

@@ -201,6 +201,7 @@ impl Config {
             check_option(name)?;
         }
         security::check(&settings.options).map_err(|(name, reason)| refused(&name, reason))?;
+        security::prepare();
         let config = Self { settings };
         for client in [config.producer(), config.reader(), config.lookup()] {
             client
