@@ -4,6 +4,7 @@
 //! args + config -> backbone (log, control topic, lake) -> roles -> HTTP server -> ordered shutdown
 //! ```
 
+mod allocator;
 mod args;
 mod backbone;
 mod client;
@@ -37,6 +38,9 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     telemetry::start_logs(cli.command.is_service());
+    if cli.command.is_service() {
+        allocator::give_back_soon();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
