@@ -11,7 +11,7 @@ const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "50");
 
 /// Replaces this process by itself with the delay set, unless it is: the allocator reads it before
 /// `main` only. Its own default of a second keeps hundreds of MiB after a large window, which
-/// a twentieth of it does not, at about the same speed (docs/PERFORMANCE.md).
+/// a twentieth of it does not, for some of the speed (docs/PERFORMANCE.md).
 pub(crate) fn give_back_soon() {
     let (name, delay) = PURGE_DELAY;
     if env::var_os(name).is_some() {

@@ -5,7 +5,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tourbillon_core::digest::Digest;
 
-/// Memory of the footers that are kept. One takes about 1 KiB, and 150 bytes a page and column.
+/// Memory of the footers that are kept, bytes.
 const MAX_BYTES: u64 = 32 << 20;
 
 /// How many footers that may be; only the first size of the cache's table.

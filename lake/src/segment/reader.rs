@@ -34,8 +34,9 @@ pub(crate) struct SoundReader {
 
 impl SoundReader {
     async fn read(&self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>, LakeError> {
-        if ranges.iter().any(|range| range.end > self.pieces.bytes()) {
-            return Err(self.damaged("its footer points beyond its end"));
+        let size = self.pieces.bytes();
+        if ranges.iter().any(|at| at.start > at.end || at.end > size) {
+            return Err(self.damaged("its footer points to bytes that it does not have"));
         }
         if ranges.iter().all(|range| self.pieces.are_sound(range)) {
             return self.fetch(&ranges).await;
