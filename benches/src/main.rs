@@ -4,10 +4,14 @@
 
 mod bodies;
 mod delay;
+mod first;
 mod gateway;
+mod history;
 mod large;
 mod rig;
+mod small;
 mod subscribers;
+mod symbol;
 mod windows;
 mod worker;
 
@@ -16,6 +20,10 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
+
+/// As in the services.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures gateway, worker, windows, and the delay from acknowledgement to reader and subscribers.
 #[derive(Debug, Parser)]
@@ -35,6 +43,9 @@ struct Args {
     /// How long the slow readers of large windows read, seconds.
     #[arg(long, default_value_t = 10)]
     slow_seconds: u64,
+    /// A Python that has the package `duckdb`, and with it `pyarrow`, to be measured beside us.
+    #[arg(long, env = "TOURBILLON_DUCKDB_PYTHON")]
+    duckdb_python: Option<PathBuf>,
     /// Write the figures to this file as JSON too.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -48,6 +59,10 @@ enum Stage {
     Delay,
     Subscribers,
     Windows,
+    /// One symbol out of a hundred, and the first rows of windows.
+    Symbol,
+    /// Small windows with more and more history behind them.
+    History,
     /// A window over a large stream, for which the `tourbillon` binary must have been built; not
     /// among `all`.
     Large,
@@ -62,6 +77,11 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    pub(crate) fn new(name: &str, unit: &'static str) -> Self {
+        let (name, values) = (name.to_owned(), Vec::new());
+        Self { name, unit, values }
+    }
+
     fn median(&self) -> f64 {
         let mut values = self.values.clone();
         values.sort_by(f64::total_cmp);
@@ -98,15 +118,21 @@ pub(crate) fn print(figures: &[Figure]) -> anyhow::Result<()> {
     for figure in figures {
         let all: Vec<String> = figure.values.iter().map(|v| format!("{v:.3}")).collect();
         table += &format!(
-            "{:<44} {:>12.3} {:<10} [{}]\n",
+            "{:<76} {:>12.3} {:<10} [{}]\n",
             figure.name,
             figure.median(),
             figure.unit,
             all.join(" ")
         );
     }
-    std::io::Write::write_all(&mut std::io::stdout(), table.as_bytes())?;
-    Ok(())
+    say(&table)
+}
+
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::Write::write_all(
+        &mut std::io::stdout(),
+        text.as_bytes(),
+    )?)
 }
 
 async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
@@ -131,6 +157,13 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
     }
     if wants(Stage::Windows) {
         figures.extend(windows::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Symbol) {
+        let python = args.duckdb_python.as_ref();
+        figures.extend(symbol::measure(&folder, args.rows, args.runs, python).await?);
+    }
+    if wants(Stage::History) {
+        figures.extend(history::measure(&folder, args.rows, args.runs).await?);
     }
     Ok(figures)
 }

@@ -19,14 +19,14 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tourbillon_query::QueryService;
 
 use crate::Figure;
 use crate::delay::percentile;
-use crate::rig::{Rig, call};
+use crate::rig::{Rig, call, serve};
 
 /// Subscribers at a time.
 const SUBSCRIBERS: [usize; 3] = [1, 100, 500];
@@ -115,13 +115,6 @@ async fn collected(
     }
     ensure!(!all.is_empty(), "no events");
     Ok(all)
-}
-
-async fn serve(router: Router) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(address)
 }
 
 /// Sends the bodies, each in its time, however long answers take.
