@@ -116,7 +116,7 @@ async fn text_is_exact() {
         .await;
     for (line, row) in lines.text().lines().zip(feed.ordered()) {
         assert!(
-            line.starts_with("{\"hlc\":\"2023-11-14T22:13:20.0000"),
+            line.starts_with("{\"hlc\":\"2023-11-14T22:13:20.000"),
             "{line}"
         );
         assert_eq!(
