@@ -49,24 +49,28 @@ pub(crate) fn settled(deployment: Deployment, acks: &[Ack]) -> String {
     format!("{rows} rows acknowledged and each stored once, {repeats} repeated, {refused} refused")
 }
 
-/// Everything that is complete, as the bytes of an Arrow stream: the token, and the bytes.
-pub(crate) fn window(query: &str, token: Option<&str>) -> (String, Vec<u8>) {
+/// Everything that is complete: the token, and the answer.
+fn window(query: &str, token: Option<&str>) -> (String, Vec<u8>) {
     let snapshot = token
         .map(|token| format!("&snapshot={token}"))
         .unwrap_or_default();
-    let url = format!("{query}/v1/streams/trades/window?columns=hlc,writer,seq&wait=60s{snapshot}");
+    arrow(query, &format!("columns=hlc,writer,seq&wait=60s{snapshot}"))
+}
+
+/// A window of `trades` as the bytes of an Arrow stream: the token, and the answer.
+pub(crate) fn arrow(query: &str, how: &str) -> (String, Vec<u8>) {
+    let url = format!("{query}/v1/streams/trades/window?{how}");
     runtime().block_on(async {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = http
             .get(url)
             .header("accept", "application/vnd.apache.arrow.stream");
         let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        let token = answer.headers()["tourbillon-snapshot"]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        (token, answer.bytes().await.unwrap().to_vec())
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = answer.bytes().await.unwrap().to_vec();
+        assert_eq!(status, 200, "{how}: {}", String::from_utf8_lossy(&body));
+        let token = headers["tourbillon-snapshot"].to_str().unwrap();
+        (token.to_owned(), body)
     })
 }
 

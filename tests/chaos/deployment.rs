@@ -177,6 +177,10 @@ impl Deployment {
         &self.services[name].url
     }
 
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.services[name].pid()
+    }
+
     pub(crate) fn until_ready(&self) {
         self.services.values().for_each(Service::until_ready);
     }

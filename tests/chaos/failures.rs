@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::deployment::Plan;
 use crate::detour::Way;
-use crate::scene::{Scene, fault};
+use crate::scene::{PATIENCE, Scene, fault};
+use crate::support::eventually;
 
-fn wait() {
+pub(crate) fn wait() {
     std::thread::sleep(fault());
 }
 
@@ -117,17 +119,35 @@ fn the_disk_of_the_store_is_full() {
         let Some(disk) = scene.deployment.servers.disk() else {
             return;
         };
-        let filler = disk.join("filler");
-        fill(&filler);
+        let filler = Filler::fill(disk);
+        let servers = &scene.deployment.servers;
+        eventually("full", PATIENCE, || servers.put_probe() >= 500);
         wait();
-        std::fs::remove_file(&filler).unwrap();
+        assert!(servers.put_probe() >= 500, "full to the end");
+        drop(filler);
+        eventually("not full", PATIENCE, || servers.put_probe() < 300);
     });
 }
 
-/// Takes all that is left of a disk.
-fn fill(path: &std::path::Path) {
-    let (mut file, piece) = (File::create(path).unwrap(), vec![0; 64 << 10]);
-    while file.write_all(&piece).is_ok() {}
+/// A file that takes all that was left of a disk, for as long as it lives.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn fill(disk: &Path) -> Self {
+        let filler = Self(disk.join("filler"));
+        let mut file = File::create(&filler.0).unwrap();
+        for size in [1 << 20, 4 << 10] {
+            let piece = vec![0; size];
+            while file.write_all(&piece).is_ok() {}
+        }
+        filler
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::watch::{Sample, Watch, stood, through};
 const STEADY: Duration = Duration::from_secs(3);
 
 /// How long anything may take to work again.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a fault lasts that lasts.
 pub(crate) fn fault() -> Duration {
@@ -32,6 +32,7 @@ pub(crate) struct Scene {
 pub(crate) struct Stood {
     /// Any client's acknowledgements, and one client's.
     pub(crate) acks: Duration,
+    pub(crate) acks_until: Duration,
     pub(crate) one_client: Duration,
     /// The newest row that a query node shows, and T.
     pub(crate) newest: Duration,
@@ -112,9 +113,10 @@ impl Scene {
         let found = settled(deployment, &acks);
         let repeated = acks.iter().filter(|ack| ack.attempts > 1).count();
         eprintln!(
-            "CHAOS {what} ({lasted:.1?}): acks stood {:.2?}, one client's {:.2?}; newest row {:.2?}, T \
-             {:.2?}; well {:.2?} after; {repeated} of {} requests repeated; {found}{}",
+            "CHAOS {what} ({lasted:.1?}): acks stood {:.2?} until {:.1?}, one client's {:.2?}; newest row \
+             {:.2?}, T {:.2?}; well {:.2?} after; {repeated} of {} requests repeated; {found}{}",
             stood.acks,
+            stood.acks_until,
             stood.one_client,
             stood.newest,
             stood.through,
@@ -133,11 +135,13 @@ fn measured(acks: &[Ack], samples: &[Sample], since: Instant, recovered: Duratio
     }
     let mut all: Vec<_> = acks.iter().map(|ack| ack.at).collect();
     all.sort_unstable();
+    let (acks, acks_until) = longest(&all, since);
     Stood {
-        acks: longest(&all, since),
+        acks,
+        acks_until: acks_until - since,
         one_client: by_client
             .values()
-            .map(|times| longest(times, since))
+            .map(|times| longest(times, since).0)
             .max()
             .unwrap(),
         newest: stood(samples, since, |sample| sample.newest),
@@ -146,11 +150,9 @@ fn measured(acks: &[Ack], samples: &[Sample], since: Instant, recovered: Duratio
     }
 }
 
-/// The longest time between two of these, of which the second is later than `since`.
-fn longest(times: &[Instant], since: Instant) -> Duration {
+/// The longest time between two of these, of which the second is later than `since`, and that second.
+fn longest(times: &[Instant], since: Instant) -> (Duration, Instant) {
     let pairs = times.windows(2).filter(|pair| pair[1] > since);
-    pairs
-        .map(|pair| pair[1] - pair[0])
-        .max()
-        .unwrap_or_default()
+    let pauses = pairs.map(|pair| (pair[1] - pair[0], pair[1]));
+    pauses.max().unwrap_or((Duration::ZERO, since))
 }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rand::RngCore;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::Metadata;
 
 use crate::detour::Detour;
-use crate::support::eventually;
+use crate::support::{eventually, runtime};
 
 /// How long a server may take to be there again.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -123,6 +124,24 @@ impl Servers {
             eprintln!("skipped: the store has no disk of its own (start --store-disk-mib 2048)");
         }
         self.disk.as_deref()
+    }
+
+    /// What the store answers to a MiB that cannot be compressed.
+    pub(crate) fn put_probe(&self) -> u16 {
+        let bucket = self
+            .store
+            .trim_start_matches("s3://")
+            .split('/')
+            .next()
+            .unwrap();
+        let url = format!("{}/{bucket}/probe", self.endpoint);
+        runtime().block_on(async {
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            let mut body = vec![0; 1 << 20];
+            rand::rng().fill_bytes(&mut body);
+            let answer = http.put(url).body(body).send().await;
+            answer.map_or(599, |answer| answer.status().as_u16())
+        })
     }
 
     /// Host and port of the store.
