@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,7 +41,6 @@ pub(crate) struct Ack {
 
 pub(crate) struct Feed {
     stop: Arc<AtomicBool>,
-    rows: Arc<AtomicU64>,
     acks: Arc<Mutex<Vec<Ack>>>,
     thread: JoinHandle<()>,
 }
@@ -49,10 +48,7 @@ pub(crate) struct Feed {
 impl Feed {
     /// Starts all clients. They go to the next address when one does not serve them.
     pub(crate) fn start(urls: &[String]) -> Self {
-        let (stop, rows) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
+        let stop = Arc::new(AtomicBool::new(false));
         let acks = Arc::new(Mutex::new(Vec::new()));
         let ticks: Arc<[String]> = ticks().into();
         let clients: Vec<_> = (0..CLIENTS)
@@ -63,7 +59,6 @@ impl Feed {
                 batch: (rate() / CLIENTS / REQUESTS).max(1),
                 stop: Arc::clone(&stop),
                 acks: Arc::clone(&acks),
-                rows: Arc::clone(&rows),
             })
             .collect();
         let thread = std::thread::spawn(move || {
@@ -77,17 +72,7 @@ impl Feed {
                 }
             });
         });
-        Self {
-            stop,
-            rows,
-            acks,
-            thread,
-        }
-    }
-
-    /// Rows acknowledged so far.
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows.load(Ordering::SeqCst)
+        Self { stop, acks, thread }
     }
 
     /// What was acknowledged so far.
@@ -111,7 +96,6 @@ struct Client {
     batch: u64,
     stop: Arc<AtomicBool>,
     acks: Arc<Mutex<Vec<Ack>>>,
-    rows: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -146,7 +130,6 @@ impl Client {
                 attempts,
             };
             self.acks.lock().unwrap().push(ack);
-            self.rows.fetch_add(self.batch, Ordering::SeqCst);
         }
     }
 

@@ -77,6 +77,8 @@ def spawn(
         child = subprocess.Popen(
             list(argv),
             cwd=run / name,
+            # the store would take a client's keys for its own
+            env={key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
