@@ -4,6 +4,7 @@
 
 mod bodies;
 mod delay;
+mod floors;
 mod gateway;
 mod large;
 mod rig;
@@ -121,7 +122,7 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
         figures.extend(gateway::measure(&folder, args.rows, args.runs).await?);
     }
     if wants(Stage::Worker) {
-        figures.push(worker::measure(&folder, args.rows, args.runs).await?);
+        figures.extend(worker::measure(&folder, args.rows, args.runs).await?);
     }
     if wants(Stage::Delay) {
         figures.extend(delay::measure(&folder, args.runs).await?);

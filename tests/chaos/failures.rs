@@ -185,7 +185,9 @@ fn everything_is_restarted_one_after_the_other() {
             scene.deployment.servers.restart(broker);
             scene.deployment.servers.until_whole();
         }
-        scene.deployment.servers.restart("s3");
+        // it does not heed SIGTERM
+        scene.deployment.servers.kill("s3");
+        scene.deployment.servers.again("s3");
         scene.deployment.servers.until_whole();
         for role in ["gateway", "worker", "query"] {
             for name in scene.deployment.names(role) {

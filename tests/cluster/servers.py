@@ -24,6 +24,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import certificates
@@ -35,6 +36,8 @@ from processes import ServerError
 
 DEFAULT_CACHE = Path(__file__).resolve().parents[2] / ".ci" / "cache"
 OWN_FOLDERS = ("s3", "kafka-", "certificates")
+# brokers hand their partitions over first
+RESTART_GRACE_S = 60.0
 ON_ONE = ("kill", "freeze", "thaw", "again", "restart")
 
 
@@ -189,7 +192,7 @@ def _again(arguments: argparse.Namespace) -> int:
 
 def _restart(arguments: argparse.Namespace) -> int:
     for server in processes.named(arguments.run, arguments.names):
-        processes.stop_all([server])
+        processes.stop_all([replace(server, grace_s=RESTART_GRACE_S)])
         processes.again(arguments.run, server)
     return 0
 
