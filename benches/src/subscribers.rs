@@ -15,6 +15,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::{StreamExt, stream};
@@ -120,6 +121,8 @@ async fn collected(
 async fn serve(router: Router) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    // as the services do
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }

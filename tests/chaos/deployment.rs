@@ -36,7 +36,6 @@ struct Home {
 }
 
 /// What a test wants otherwise than the compose file has it.
-#[derive(Default)]
 pub(crate) struct Plan {
     /// Services that stand aside for now.
     pub(crate) absent: &'static [&'static str],
@@ -46,6 +45,20 @@ pub(crate) struct Plan {
     pub(crate) by_detour: Option<&'static str>,
     /// Whether all go to the store by a detour.
     pub(crate) store_by_detour: bool,
+    /// How often query nodes are asked how far they are.
+    pub(crate) watch: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            absent: &[],
+            fronted: &[],
+            by_detour: None,
+            store_by_detour: false,
+            watch: Duration::from_millis(50),
+        }
+    }
 }
 
 impl Deployment {

@@ -46,7 +46,7 @@ impl Scene {
     pub(crate) fn begin(plan: &Plan) -> Option<Self> {
         let deployment = Deployment::start(plan)?;
         let feed = Feed::start(deployment.entry());
-        let watch = Watch::start(&deployment.queries());
+        let watch = Watch::start(&deployment.queries(), plan.watch);
         let scene = Self {
             deployment,
             feed,

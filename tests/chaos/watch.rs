@@ -9,9 +9,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tourbillon_core::time::parse_time_ns;
 
-/// Pause between two samples.
-const PACE: Duration = Duration::from_millis(50);
-
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a node told at a time.
@@ -29,8 +26,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts to ask each query node.
-    pub(crate) fn start(queries: &[String]) -> Self {
+    /// Starts to ask each query node, as often.
+    pub(crate) fn start(queries: &[String], pace: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = queries.iter().map(|query| {
             let (query, stop) = (query.clone(), Arc::clone(&stop));
@@ -38,7 +35,7 @@ impl Watch {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build();
-                runtime.unwrap().block_on(sampled(&query, &stop))
+                runtime.unwrap().block_on(sampled(&query, &stop, pace))
             })
         });
         Self {
@@ -67,7 +64,7 @@ fn assert_rising(what: &str, values: impl Iterator<Item = i64>) {
     assert!(fell.is_none(), "{what} fell: {fell:?}");
 }
 
-async fn sampled(query: &str, stop: &AtomicBool) -> Vec<Sample> {
+async fn sampled(query: &str, stop: &AtomicBool, pace: Duration) -> Vec<Sample> {
     let http = reqwest::Client::builder()
         .no_proxy()
         .timeout(PATIENCE)
@@ -82,7 +79,7 @@ async fn sampled(query: &str, stop: &AtomicBool) -> Vec<Sample> {
             through,
             newest,
         });
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(pace).await;
     }
     samples
 }
