@@ -358,3 +358,5 @@ async fn supervise(shared: Arc<Shared>) {
 mod growth_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truncated_tests;
