@@ -17,7 +17,7 @@ unpack() {
     apt-get download -qq "${packages[@]}" 2>/dev/null \
         || { apt-get update -qq && apt-get download -qq "${packages[@]}"; } || return
     for package in *.deb; do
-        dpkg-deb -x "$package" "$cache/root"
+        dpkg-deb -x "$package" "$cache/root" || return
     done
     touch "$cache/root/done"
 }
@@ -27,7 +27,11 @@ cache="$(realpath "$cache")"
 (unpack) || echo "no haproxy and promtool: the Debian packages cannot be fetched"
 python="$cache/python/bin/python"
 [ -x "$python" ] || python3 -m venv "$cache/python"
-"$python" -m pip install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
+if ! "$python" -m pip install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"; then
+    echo "skipped: the packages of requirements.txt cannot be fetched"
+    [ "${1:-}" != --need-all ]
+    exit
+fi
 
 export PATH="$cache/python/bin:$cache/root/usr/sbin:$cache/root/usr/bin:$PATH"
 export LD_LIBRARY_PATH="$cache/root/usr/lib/$(uname -m)-linux-gnu"
