@@ -120,7 +120,10 @@ pub(crate) async fn parquet(rig: &Rig) -> anyhow::Result<(usize, f64)> {
         records.push(of_partition);
     }
     let view = rig.control.view();
-    let stream = view.streams.get(&rig.stream).context("the stream is there")?;
+    let stream = view
+        .streams
+        .get(&rig.stream)
+        .context("the stream is there")?;
     let schema = stream.schema();
     let begun = Instant::now();
     let mut rows = 0;
