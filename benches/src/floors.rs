@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use arrow::array::{
-    ArrayRef, Decimal128Builder, Int64Builder, RecordBatch, StringDictionaryBuilder,
+    ArrayRef, AsArray, Decimal128Builder, Int64Builder, RecordBatch, StringDictionaryBuilder,
     TimestampNanosecondBuilder,
 };
-use arrow::datatypes::{DataType, UInt32Type};
+use arrow::datatypes::{DataType, TimestampNanosecondType, UInt32Type};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -101,13 +101,48 @@ fn decimal(text: &str) -> anyhow::Result<i128> {
 /// Decodes the frames of a log and writes their rows, as they come, with Arrow's Parquet writer, a
 /// file for each partition; one thread does it all; rows and seconds.
 pub(crate) async fn parquet(rig: &Rig) -> anyhow::Result<(usize, f64)> {
+    let (schema, records) = (schema(rig)?, records(rig).await?);
+    let begun = Instant::now();
+    let mut rows = 0;
+    for of_partition in &records {
+        rows += write(&schema, of_partition)?;
+    }
+    Ok((rows, begun.elapsed().as_secs_f64()))
+}
+
+/// Decodes the frames of a log; rows and seconds.
+pub(crate) async fn frames(rig: &Rig) -> anyhow::Result<(usize, f64)> {
+    let (schema, records) = (schema(rig)?, records(rig).await?);
+    let begun = Instant::now();
+    let mut rows = 0;
+    for of_partition in &records {
+        decoded(&schema, of_partition, |batch| {
+            rows += batch.num_rows();
+            Ok(())
+        })?;
+    }
+    Ok((rows, begun.elapsed().as_secs_f64()))
+}
+
+/// The stamp of a batch's first row.
+pub(crate) fn first_stamp(batch: &RecordBatch) -> anyhow::Result<i64> {
+    let stamps = batch.column(0).as_primitive_opt::<TimestampNanosecondType>();
+    let stamps = stamps.context("the first column has the stamps")?;
+    stamps.values().first().copied().context("an empty batch")
+}
+
+fn schema(rig: &Rig) -> anyhow::Result<StreamSchema> {
+    let view = rig.control.view();
+    let stream = view.streams.get(&rig.stream).context("the stream is there")?;
+    Ok(stream.schema().clone())
+}
+
+/// The records of each partition.
+async fn records(rig: &Rig) -> anyhow::Result<Vec<Vec<Bytes>>> {
     let mut records = Vec::new();
     let topic = rig.control.stream_topic(&rig.stream);
     for partition in (0..rig.log.partitions(&topic).await?.unwrap_or(0)).map(PartitionId) {
-        let at = TopicPartition {
-            topic: topic.clone(),
-            partition,
-        };
+        let at = TopicPartition { topic: topic.clone(), partition };
         let range = rig.log.range(&at).await?;
         let mut reader = rig.log.read(&at, range.start).await?;
         let (mut next, mut of_partition) = (range.start, Vec::new());
@@ -119,35 +154,34 @@ pub(crate) async fn parquet(rig: &Rig) -> anyhow::Result<(usize, f64)> {
         }
         records.push(of_partition);
     }
-    let view = rig.control.view();
-    let stream = view
-        .streams
-        .get(&rig.stream)
-        .context("the stream is there")?;
-    let schema = stream.schema();
-    let begun = Instant::now();
-    let mut rows = 0;
-    for of_partition in &records {
-        rows += write(schema, of_partition)?;
-    }
-    Ok((rows, begun.elapsed().as_secs_f64()))
+    Ok(records)
 }
 
 fn write(schema: &StreamSchema, records: &[Bytes]) -> anyhow::Result<usize> {
-    let codec = BodyCodec::new(schema.clone())?;
     let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
     let properties = WriterProperties::builder().set_compression(zstd).build();
-    let mut writer =
-        ArrowWriter::try_new(Vec::new(), Arc::clone(schema.stored()), Some(properties))?;
+    let stored = Arc::clone(schema.stored());
+    let mut writer = ArrowWriter::try_new(Vec::new(), stored, Some(properties))?;
     let mut rows = 0;
+    decoded(schema, records, |batch| {
+        rows += batch.num_rows();
+        Ok(writer.write(&batch)?)
+    })?;
+    writer.close()?;
+    Ok(rows)
+}
+
+fn decoded(
+    schema: &StreamSchema,
+    records: &[Bytes],
+    mut each: impl FnMut(RecordBatch) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let codec = BodyCodec::new(schema.clone())?;
     for (offset, record) in (0..).zip(records) {
         let (header, body) = FrameHeader::decode(record)?;
         if header.kind == FrameKind::Data {
-            let batch: RecordBatch = codec.decode(&header, &body, offset)?;
-            rows += batch.num_rows();
-            writer.write(&batch)?;
+            each(codec.decode(&header, &body, offset)?)?;
         }
     }
-    writer.close()?;
-    Ok(rows)
+    Ok(())
 }

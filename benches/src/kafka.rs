@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
+use axum::Router;
 use futures::{StreamExt, TryStreamExt, stream};
+use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 use tourbillon_core::clock::PhysicalClock;
@@ -36,18 +38,19 @@ pub(crate) async fn measure(
     rows: usize,
     runs: usize,
 ) -> anyhow::Result<Vec<Figure>> {
-    let named = |name: &str| std::env::var(name).ok();
-    let given = named("TOURBILLON_KAFKA").zip(named("TOURBILLON_TEST_KAFKA_LIBS"));
-    let Some((brokers, libs)) = given else {
-        crate::say("kafka: skipped, TOURBILLON_KAFKA and TOURBILLON_TEST_KAFKA_LIBS are not set\n")?;
+    let Some(brokers) = brokers()? else {
+        return Ok(Vec::new());
+    };
+    let Ok(libs) = std::env::var("TOURBILLON_TEST_KAFKA_LIBS") else {
+        crate::say("Kafka's producer: skipped, TOURBILLON_TEST_KAFKA_LIBS is not set\n")?;
         return Ok(Vec::new());
     };
     let [mut ours, mut theirs, mut share] = std::array::from_fn(|_| Vec::new());
     for _ in 0..runs {
-        let unique = SystemTime::UNIX_EPOCH.elapsed()?.as_nanos();
-        let (sent, took) = gateway(folder, &brokers, &format!("bench{unique}"), rows).await?;
+        let prefix = fresh_prefix()?;
+        let (sent, took) = gateway(folder, &brokers, &prefix, rows).await?;
         let mine = rate(sent.bytes, took) / 1e6;
-        let peer = producer(&libs, &brokers, &format!("bench{unique}.peer"), &sent).await?;
+        let peer = producer(&libs, &brokers, &format!("{prefix}.peer"), &sent).await?;
         ours.push(mine);
         theirs.push(peer);
         share.push(mine / peer);
@@ -67,28 +70,90 @@ async fn gateway(
     prefix: &str,
     rows: usize,
 ) -> anyhow::Result<(Sent, Duration)> {
-    let folder = tempfile::tempdir_in(folder)?;
-    let settings = KafkaSettings { brokers: brokers.to_owned(), ..KafkaSettings::default() };
-    let log: Arc<dyn Log> = Arc::new(KafkaLog::connect(settings).await?);
-    let control = ControlTopic::open(Arc::clone(&log), prefix).await?;
-    control.ensure_builtin_streams().await?;
-    let clock: Arc<dyn PhysicalClock> = Arc::new(SystemClock::new());
-    let lake = Lake::open(folder.path().to_str().context("a UTF-8 folder")?)?;
-    let env = Environment { log: Arc::clone(&log), control: control.clone(), commits: Arc::new(lake), clock };
-    let gateway = Gateway::start(GatewaySettings::new("bench", "bench"), env);
-    timeout(Duration::from_secs(30), gateway.until_ready()).await?;
-    let router = tourbillon_ingest::http::router(gateway.clone());
+    let rig = KafkaRig::new(folder, brokers, prefix).await?;
+    let router = rig.router();
     let arrow = FORMATS[3];
     let bodies = arrow.bodies(rows)?;
     let begun = Instant::now();
     let calls = stream::iter(&bodies)
         .map(|(body, _)| call(&router, arrow.path, arrow.content_type, Some(body.clone())));
-    calls.buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
+    calls
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect::<Vec<_>>()
+        .await?;
     let took = begun.elapsed();
-    let sent = count(&*log, &control.stream_topic(&StreamName::new("trades")?), rows).await?;
-    gateway.shutdown().await;
-    log.close().await?;
+    let topic = rig.control.stream_topic(&StreamName::new("trades")?);
+    let sent = count(&*rig.log, &topic, rows).await?;
+    rig.close().await?;
     Ok((sent, took))
+}
+
+/// A gateway on Kafka, with topics of its own.
+#[derive(Debug)]
+pub(crate) struct KafkaRig {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) control: ControlTopic,
+    pub(crate) lake: Lake,
+    gateway: Gateway,
+    _folder: TempDir,
+}
+
+impl KafkaRig {
+    pub(crate) async fn new(below: &Path, brokers: &str, prefix: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir_in(below)?;
+        let log = connect(brokers).await?;
+        let control = ControlTopic::open(Arc::clone(&log), prefix).await?;
+        control.ensure_builtin_streams().await?;
+        let clock: Arc<dyn PhysicalClock> = Arc::new(SystemClock::new());
+        let lake = Lake::open(folder.path().to_str().context("a UTF-8 folder")?)?;
+        let env = Environment {
+            log: Arc::clone(&log),
+            control: control.clone(),
+            commits: Arc::new(lake.clone()),
+            clock,
+        };
+        let gateway = Gateway::start(GatewaySettings::new("bench", "bench"), env);
+        timeout(Duration::from_secs(30), gateway.until_ready()).await?;
+        Ok(Self {
+            log,
+            control,
+            lake,
+            gateway,
+            _folder: folder,
+        })
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        tourbillon_ingest::http::router(self.gateway.clone())
+    }
+
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        self.gateway.shutdown().await;
+        Ok(self.log.close().await?)
+    }
+}
+
+pub(crate) async fn connect(brokers: &str) -> anyhow::Result<Arc<dyn Log>> {
+    let settings = KafkaSettings {
+        brokers: brokers.to_owned(),
+        ..KafkaSettings::default()
+    };
+    Ok(Arc::new(KafkaLog::connect(settings).await?))
+}
+
+/// Brokers to measure with; says so if there are none.
+pub(crate) fn brokers() -> anyhow::Result<Option<String>> {
+    let brokers = std::env::var("TOURBILLON_KAFKA").ok();
+    if brokers.is_none() {
+        crate::say("Kafka: skipped, TOURBILLON_KAFKA is not set\n")?;
+    }
+    Ok(brokers)
+}
+
+/// A topic prefix that nobody has.
+pub(crate) fn fresh_prefix() -> anyhow::Result<String> {
+    let unique = SystemTime::UNIX_EPOCH.elapsed()?.as_nanos();
+    Ok(format!("bench{unique}"))
 }
 
 /// Frames with rows, which must hold all that were sent.
@@ -117,8 +182,7 @@ async fn count(log: &dyn Log, topic: &str, rows: usize) -> anyhow::Result<Sent> 
 /// What Kafka's own producer does with as many records of the same size, MB/s by its own account,
 /// after a warm-up as long as a tenth of it.
 async fn producer(libs: &str, brokers: &str, topic: &str, sent: &Sent) -> anyhow::Result<f64> {
-    let settings = KafkaSettings { brokers: brokers.to_owned(), ..KafkaSettings::default() };
-    let log = KafkaLog::connect(settings).await?;
+    let log = connect(brokers).await?;
     log.ensure_topic(&TopicNeed::data(topic, 4)).await?;
     log.close().await?;
     let size = (sent.bytes / sent.records).to_string();

@@ -110,6 +110,8 @@ def _start(arguments: argparse.Namespace) -> int:
         **_environment([node.address for node in nodes], f"http://{processes.LOOPBACK}:{port}"),
         **_access(nodes, access),
         **_faults(run, nodes, arguments.store_disk_mib),
+        # for the measurements beside Kafka's own tools
+        "TOURBILLON_TEST_KAFKA_LIBS": str(install.kafka_libs(cache)),
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
     (run / "env").write_text("".join(lines))

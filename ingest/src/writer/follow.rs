@@ -12,7 +12,7 @@ use crate::error::IngestError;
 use crate::settings::Environment;
 
 /// Partitions whose newest commit is looked for at the same time.
-const PARALLEL_LOOKS: usize = 16;
+pub(super) const PARALLEL_LOOKS: usize = 16;
 
 /// Refuses a log that ends before the records that its commits were made from: it was restored from
 /// an older copy, or the store is another log's. To be called before anything is written, for each
@@ -100,6 +100,11 @@ impl HeaderFollower {
             machine,
             reader,
         })
+    }
+
+    /// The partition.
+    pub(super) fn at(&self) -> &TopicPartition {
+        &self.at
     }
 
     /// The state.
