@@ -126,14 +126,19 @@ pub(crate) async fn frames(rig: &Rig) -> anyhow::Result<(usize, f64)> {
 
 /// The stamp of a batch's first row.
 pub(crate) fn first_stamp(batch: &RecordBatch) -> anyhow::Result<i64> {
-    let stamps = batch.column(0).as_primitive_opt::<TimestampNanosecondType>();
+    let stamps = batch
+        .column(0)
+        .as_primitive_opt::<TimestampNanosecondType>();
     let stamps = stamps.context("the first column has the stamps")?;
     stamps.values().first().copied().context("an empty batch")
 }
 
 fn schema(rig: &Rig) -> anyhow::Result<StreamSchema> {
     let view = rig.control.view();
-    let stream = view.streams.get(&rig.stream).context("the stream is there")?;
+    let stream = view
+        .streams
+        .get(&rig.stream)
+        .context("the stream is there")?;
     Ok(stream.schema().clone())
 }
 
@@ -142,7 +147,10 @@ async fn records(rig: &Rig) -> anyhow::Result<Vec<Vec<Bytes>>> {
     let mut records = Vec::new();
     let topic = rig.control.stream_topic(&rig.stream);
     for partition in (0..rig.log.partitions(&topic).await?.unwrap_or(0)).map(PartitionId) {
-        let at = TopicPartition { topic: topic.clone(), partition };
+        let at = TopicPartition {
+            topic: topic.clone(),
+            partition,
+        };
         let range = rig.log.range(&at).await?;
         let mut reader = rig.log.read(&at, range.start).await?;
         let (mut next, mut of_partition) = (range.start, Vec::new());

@@ -55,10 +55,22 @@ pub(crate) async fn measure(
         theirs.push(peer);
         share.push(mine / peer);
     }
-    let figure = |name: &str, unit, values| Figure { name: name.to_owned(), unit, values };
+    let figure = |name: &str, unit, values| Figure {
+        name: name.to_owned(),
+        unit,
+        values,
+    };
     Ok(vec![
-        figure("gateway to Kafka, arrow bodies, bytes of frames", "MB/s", ours),
-        figure("kafka-producer-perf-test, as many records as large", "MB/s", theirs),
+        figure(
+            "gateway to Kafka, arrow bodies, bytes of frames",
+            "MB/s",
+            ours,
+        ),
+        figure(
+            "kafka-producer-perf-test, as many records as large",
+            "MB/s",
+            theirs,
+        ),
         figure("gateway to Kafka: of kafka-producer-perf-test", "x", share),
     ])
 }
@@ -158,9 +170,18 @@ pub(crate) fn fresh_prefix() -> anyhow::Result<String> {
 
 /// Frames with rows, which must hold all that were sent.
 async fn count(log: &dyn Log, topic: &str, rows: usize) -> anyhow::Result<Sent> {
-    let (mut sent, mut found) = (Sent { records: 0, bytes: 0 }, 0);
+    let (mut sent, mut found) = (
+        Sent {
+            records: 0,
+            bytes: 0,
+        },
+        0,
+    );
     for partition in (0..log.partitions(topic).await?.unwrap_or(0)).map(PartitionId) {
-        let at = TopicPartition { topic: topic.to_owned(), partition };
+        let at = TopicPartition {
+            topic: topic.to_owned(),
+            partition,
+        };
         let range = log.range(&at).await?;
         let mut reader = log.read(&at, range.start).await?;
         let mut next = range.start;
@@ -170,7 +191,10 @@ async fn count(log: &dyn Log, topic: &str, rows: usize) -> anyhow::Result<Sent> 
                 let (header, _) = tourbillon_core::frame::FrameHeader::decode(&record.payload)?;
                 if header.rows > 0 {
                     found += usize::try_from(header.rows)?;
-                    sent = Sent { records: sent.records + 1, bytes: sent.bytes + record.payload.len() };
+                    sent = Sent {
+                        records: sent.records + 1,
+                        bytes: sent.bytes + record.payload.len(),
+                    };
                 }
             }
         }
@@ -191,17 +215,38 @@ async fn producer(libs: &str, brokers: &str, topic: &str, sent: &Sent) -> anyhow
     let classes = format!("{libs}/*");
     let warmup = warmup.to_string();
     let bootstrap = format!("bootstrap.servers={brokers}");
-    let tool = ["-cp", &classes, "org.apache.kafka.tools.ProducerPerformance"];
-    let load = ["--topic", topic, "--num-records", &records, "--record-size", &size];
+    let tool = [
+        "-cp",
+        &classes,
+        "org.apache.kafka.tools.ProducerPerformance",
+    ];
+    let load = [
+        "--topic",
+        topic,
+        "--num-records",
+        &records,
+        "--record-size",
+        &size,
+    ];
     let pace = ["--throughput", "-1", "--warmup-records", &warmup];
-    let props = ["--producer-props", &bootstrap, "acks=all", "enable.idempotence=true"];
-    let limits = ["max.request.size=8388608", "buffer.memory=134217728", "batch.size=1048576"];
+    let props = [
+        "--producer-props",
+        &bootstrap,
+        "acks=all",
+        "enable.idempotence=true",
+    ];
+    let limits = [
+        "max.request.size=8388608",
+        "buffer.memory=134217728",
+        "batch.size=1048576",
+    ];
     let args = [&tool[..], &load, &pace, &props, &limits].concat();
     let done = Command::new("java").args(args).output().await?;
     let told = String::from_utf8_lossy(&done.stdout);
-    let last = told.lines().rfind(|line| line.contains("MB/sec")).with_context(|| {
-        format!("no result: {told}{}", String::from_utf8_lossy(&done.stderr))
-    })?;
+    let last = told
+        .lines()
+        .rfind(|line| line.contains("MB/sec"))
+        .with_context(|| format!("no result: {told}{}", String::from_utf8_lossy(&done.stderr)))?;
     mib_per_second(last).with_context(|| format!("cannot read {last:?}"))
 }
 

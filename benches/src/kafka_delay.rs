@@ -49,7 +49,10 @@ pub(crate) async fn measure(folder: &Path, runs: usize) -> anyhow::Result<Vec<Fi
             figures.push(Figure {
                 name: format!("{name}, p{percent}"),
                 unit: "ms",
-                values: runs.iter().map(|delays| percentile(delays, percent)).collect(),
+                values: runs
+                    .iter()
+                    .map(|delays| percentile(delays, percent))
+                    .collect(),
             });
         }
     }
@@ -57,7 +60,9 @@ pub(crate) async fn measure(folder: &Path, runs: usize) -> anyhow::Result<Vec<Fi
     figures.push(Figure {
         name: "Kafka, eager subscriber: of librdkafka alone, p99".into(),
         unit: "x",
-        values: shares.map(|(ours, bare)| percentile(ours, 99) / percentile(bare, 99)).collect(),
+        values: shares
+            .map(|(ours, bare)| percentile(ours, 99) / percentile(bare, 99))
+            .collect(),
     });
     Ok(figures)
 }
@@ -79,7 +84,8 @@ async fn subscribed(folder: &Path, brokers: &str, mode: &str) -> anyhow::Result<
 async fn bare(brokers: &str) -> anyhow::Result<Vec<f64>> {
     let topic = format!("{}.bare", fresh_prefix()?);
     let log = connect(brokers).await?;
-    log.ensure_topic(&TopicNeed::data(&topic, u32::try_from(PARTITIONS)?)).await?;
+    log.ensure_topic(&TopicNeed::data(&topic, u32::try_from(PARTITIONS)?))
+        .await?;
     log.close().await?;
     let producer: FutureProducer = client(brokers)
         .set("enable.idempotence", "true")
@@ -101,8 +107,9 @@ async fn bare(brokers: &str) -> anyhow::Result<Vec<f64>> {
             let mut payload = vec![0_u8; RECORD_BYTES];
             payload[..8].copy_from_slice(&u64::try_from(number)?.to_le_bytes());
             payload[8..16].copy_from_slice(&nanos(begun)?.to_le_bytes());
-            let record: FutureRecord<'_, (), _> =
-                FutureRecord::to(&topic).partition(partition).payload(&payload);
+            let record: FutureRecord<'_, (), _> = FutureRecord::to(&topic)
+                .partition(partition)
+                .payload(&payload);
             let sent = producer.send_result(record);
             ensure!(sent.is_ok(), "the producer's queue is full");
         }
@@ -117,7 +124,9 @@ async fn consumed(consumer: &StreamConsumer, begun: Instant) -> anyhow::Result<V
         let now = nanos(begun)?;
         let payload = message.payload().context("a payload")?;
         let field = |at: usize| {
-            let bytes = payload.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+            let bytes = payload
+                .get(at..at + 8)
+                .and_then(|bytes| bytes.try_into().ok());
             bytes.map(u64::from_le_bytes).context("a number")
         };
         left -= 1;

@@ -4,11 +4,19 @@
 
 mod bodies;
 mod delay;
+mod first;
 mod floors;
 mod gateway;
+mod history;
+mod kafka;
+mod kafka_delay;
 mod large;
+mod replay;
 mod rig;
+mod scale;
+mod small;
 mod subscribers;
+mod symbol;
 mod windows;
 mod worker;
 
@@ -17,6 +25,10 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
+
+/// As in the services.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures gateway, worker, windows, and the delay from acknowledgement to reader and subscribers.
 #[derive(Debug, Parser)]
@@ -36,6 +48,9 @@ struct Args {
     /// How long the slow readers of large windows read, seconds.
     #[arg(long, default_value_t = 10)]
     slow_seconds: u64,
+    /// A Python that has the package `duckdb`, and with it `pyarrow`, to be measured beside us.
+    #[arg(long, env = "TOURBILLON_DUCKDB_PYTHON")]
+    duckdb_python: Option<PathBuf>,
     /// Write the figures to this file as JSON too.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -49,6 +64,16 @@ enum Stage {
     Delay,
     Subscribers,
     Windows,
+    /// One symbol out of a hundred, and the first rows of windows.
+    Symbol,
+    /// Small windows with more and more history behind them.
+    History,
+    /// The stream again in its order.
+    Replay,
+    /// More partitions and workers.
+    Scale,
+    /// Gateway and delays over Kafka, beside Kafka's own clients; needs TOURBILLON_KAFKA.
+    Kafka,
     /// A window over a large stream, for which the `tourbillon` binary must have been built; not
     /// among `all`.
     Large,
@@ -63,6 +88,11 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    pub(crate) fn new(name: &str, unit: &'static str) -> Self {
+        let (name, values) = (name.to_owned(), Vec::new());
+        Self { name, unit, values }
+    }
+
     fn median(&self) -> f64 {
         let mut values = self.values.clone();
         values.sort_by(f64::total_cmp);
@@ -99,15 +129,21 @@ pub(crate) fn print(figures: &[Figure]) -> anyhow::Result<()> {
     for figure in figures {
         let all: Vec<String> = figure.values.iter().map(|v| format!("{v:.3}")).collect();
         table += &format!(
-            "{:<44} {:>12.3} {:<10} [{}]\n",
+            "{:<76} {:>12.3} {:<10} [{}]\n",
             figure.name,
             figure.median(),
             figure.unit,
             all.join(" ")
         );
     }
-    std::io::Write::write_all(&mut std::io::stdout(), table.as_bytes())?;
-    Ok(())
+    say(&table)
+}
+
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::Write::write_all(
+        &mut std::io::stdout(),
+        text.as_bytes(),
+    )?)
 }
 
 async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
@@ -132,6 +168,23 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
     }
     if wants(Stage::Windows) {
         figures.extend(windows::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Symbol) {
+        let python = args.duckdb_python.as_ref();
+        figures.extend(symbol::measure(&folder, args.rows, args.runs, python).await?);
+    }
+    if wants(Stage::History) {
+        figures.extend(history::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Replay) {
+        figures.extend(replay::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Scale) {
+        figures.extend(scale::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Kafka) {
+        figures.extend(kafka::measure(&folder, args.rows, args.runs).await?);
+        figures.extend(kafka_delay::measure(&folder, args.runs).await?);
     }
     Ok(figures)
 }

@@ -46,11 +46,17 @@ async fn compared(
     floor: impl AsyncFn() -> anyhow::Result<(usize, f64)>,
 ) -> anyhow::Result<Vec<Figure>> {
     let mut replays = Figure::new(&format!("replay from {from}, start included"), "M rows/s");
-    let mut share = Figure::new(&format!("replay from {from}: of decoding alone, one thread"), "x");
+    let mut share = Figure::new(
+        &format!("replay from {from}: of decoding alone, one thread"),
+        "x",
+    );
     for _ in 0..runs {
         let took = replayed(rig, rows).await?;
         let (decoded, alone) = floor().await?;
-        ensure!(decoded == rows, "the floor decoded {decoded} of {rows} rows");
+        ensure!(
+            decoded == rows,
+            "the floor decoded {decoded} of {rows} rows"
+        );
         replays.values.push(rate(rows, took) / 1e6);
         share.values.push(alone / took.as_secs_f64());
     }
@@ -62,7 +68,10 @@ async fn replayed(rig: &Rig, rows: usize) -> anyhow::Result<std::time::Duration>
     let begun = Instant::now();
     let service = rig.follow(rig.fresh_lake()?).await;
     let view = rig.control.view();
-    let def = view.streams.get(&rig.stream).context("the stream is there")?;
+    let def = view
+        .streams
+        .get(&rig.stream)
+        .context("the stream is there")?;
     let mut params = WindowParams::everything(def.schema());
     params.end = Some(service.complete_through(def)?.plus(1).0);
     let mut batches = service.window(def, &params).await?.batches;

@@ -1,6 +1,7 @@
 //! A pipeline on the embedded log, in this process.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use anyhow::{Context, bail, ensure};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tourbillon_core::clock::PhysicalClock;
 use tourbillon_core::ids::StreamName;
@@ -18,6 +21,7 @@ use tourbillon_ingest::{Environment, Gateway, GatewaySettings};
 use tourbillon_lake::Lake;
 use tourbillon_log::control::{ControlTopic, StreamRequest};
 use tourbillon_log::{EmbeddedLog, Log, SystemClock};
+use tourbillon_query::QueryService;
 use tower::ServiceExt;
 
 /// Event window of the measured stream, ns: short, so that everything gets sealed soon.
@@ -36,6 +40,12 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn new(below: &Path) -> anyhow::Result<Self> {
+        let trades = StreamRequest::builtin("trades").context("trades is built in")?;
+        Self::with(below, &[trades]).await
+    }
+
+    /// One with these streams.
+    pub(crate) async fn with(below: &Path, streams: &[StreamRequest]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(below).context("cannot make a folder")?;
         let clock: Arc<dyn PhysicalClock> = Arc::new(SystemClock::new());
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(
@@ -43,13 +53,14 @@ impl Rig {
             Arc::clone(&clock),
         )?);
         let control = ControlTopic::open(Arc::clone(&log), "bench").await?;
-        let trades = StreamRequest::builtin("trades").context("trades is built in")?;
-        control
-            .ensure_stream(&StreamRequest {
-                window_ns: Some(WINDOW_NS),
-                ..trades
-            })
-            .await?;
+        for stream in streams {
+            control
+                .ensure_stream(&StreamRequest {
+                    window_ns: Some(WINDOW_NS),
+                    ..stream.clone()
+                })
+                .await?;
+        }
         let lake = folder.path().join("lake");
         let lake = Lake::open(lake.to_str().context("a UTF-8 folder")?)?;
         let env = Environment {
@@ -74,6 +85,26 @@ impl Rig {
         tourbillon_ingest::http::router(self.gateway.clone())
     }
 
+    /// Where the lake lies.
+    pub(crate) fn lake_folder(&self) -> PathBuf {
+        self.folder.path().join("lake")
+    }
+
+    /// The same lake as a process finds it that has just begun.
+    pub(crate) fn fresh_lake(&self) -> anyhow::Result<Lake> {
+        let lake = self.lake_folder();
+        Ok(Lake::open(lake.to_str().context("a UTF-8 folder")?)?)
+    }
+
+    /// A query service on a lake, once it has caught up.
+    pub(crate) async fn follow(&self, lake: Lake) -> QueryService {
+        let service = QueryService::start(Arc::clone(&self.log), lake, self.control.clone());
+        while !service.is_ready() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        service
+    }
+
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         self.gateway.shutdown().await;
         self.log.close().await?;
@@ -88,6 +119,16 @@ impl Rig {
         }
         bail!("cannot remove {}", folder.display())
     }
+}
+
+/// Serves requests on a port of this machine.
+pub(crate) async fn serve(router: Router) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    // as the services do
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(address)
 }
 
 /// Sends a request and expects a success; the body of the answer.

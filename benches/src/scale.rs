@@ -35,10 +35,15 @@ pub(crate) async fn measure(
         let mut sealed = Figure::new(&name(format!("{workers} workers")), "M rows/s");
         for _ in 0..runs {
             let trades = StreamRequest::builtin("trades").context("trades is built in")?;
-            let trades = StreamRequest { partitions: Some(partitions), ..trades };
+            let trades = StreamRequest {
+                partitions: Some(partitions),
+                ..trades
+            };
             let rig = Rig::with(folder, &[trades]).await?;
             taken.values.push(rate(rows, take(&rig, rows).await?) / 1e6);
-            sealed.values.push(rate(rows, seal(folder, &rig, rows, workers).await?) / 1e6);
+            sealed
+                .values
+                .push(rate(rows, seal(folder, &rig, rows, workers).await?) / 1e6);
             rig.close().await?;
         }
         if workers == 1 {
@@ -55,7 +60,10 @@ async fn take(rig: &Rig, rows: usize) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let calls = stream::iter(bodies)
         .map(|(body, _)| call(&router, arrow.path, arrow.content_type, Some(body)));
-    calls.buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
+    calls
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect::<Vec<_>>()
+        .await?;
     let took = begun.elapsed();
     // beats carry the watermark past the last window
     sleep(Duration::from_nanos(WINDOW_NS.unsigned_abs() * 5 / 2)).await;
@@ -74,16 +82,26 @@ async fn seal(folder: &Path, rig: &Rig, rows: usize, shares: u32) -> anyhow::Res
             nonce: format!("share-{share}"),
             grace: Duration::from_secs(900),
         };
-        Worker::start(settings, Arc::clone(&rig.log), lake.clone(), rig.control.clone())
+        Worker::start(
+            settings,
+            Arc::clone(&rig.log),
+            lake.clone(),
+            rig.control.clone(),
+        )
     };
     let workers: Vec<_> = (0..shares).map(start).collect();
     loop {
-        let progress = workers.iter().flat_map(|worker| worker.progress().into_values());
+        let progress = workers
+            .iter()
+            .flat_map(|worker| worker.progress().into_values());
         let sealed: u64 = progress.map(|partition| partition.committed_rows()).sum();
         if sealed == rows as u64 {
             break;
         }
-        ensure!(begun.elapsed() < PATIENCE, "{sealed} of {rows} rows are sealed");
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "{sealed} of {rows} rows are sealed"
+        );
         sleep(Duration::from_millis(2)).await;
     }
     let took = begun.elapsed();

@@ -10,26 +10,21 @@ use arrow::ipc::reader::StreamReader;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use futures::{StreamExt, TryStreamExt, stream};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, timeout};
-use tourbillon_query::QueryService;
 use tourbillon_query::encode::{Encoder, OutputFormat};
 use tourbillon_shard_worker::{Worker, WorkerSettings};
 use tower::ServiceExt;
 
 use crate::bodies::FORMATS;
-use crate::delay::percentile;
 use crate::rig::{Rig, WINDOW_NS, call};
+use crate::small::Small;
 use crate::{Figure, rate};
-
-/// Small windows, how many rows each has, and how many clients ask at a time.
-const SMALL: (usize, usize, usize) = (1000, 1000, 16);
 
 /// Longest that sealing may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-const WINDOW: &str = "/v1/streams/trades/window";
+pub(crate) const WINDOW: &str = "/v1/streams/trades/window";
 
 pub(crate) async fn measure(
     folder: &Path,
@@ -37,44 +32,35 @@ pub(crate) async fn measure(
     runs: usize,
 ) -> anyhow::Result<Vec<Figure>> {
     let rig = Rig::new(folder).await?;
-    let stamps = fill(&rig, rows).await?;
+    let mut stamps = fill(&rig, rows).await?;
+    // the last body may be short
+    stamps.truncate(stamps.len().saturating_sub(1).max(1));
     seal(&rig, rows).await?;
-    let service = QueryService::start(Arc::clone(&rig.log), rig.lake.clone(), rig.control.clone());
-    while !service.is_ready() {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let service = rig.follow(rig.lake.clone()).await;
     let router = tourbillon_query::http::router(service.clone());
+    let mut small = Small::new(&router, &stamps).await?;
     let formats = [OutputFormat::NdJson, OutputFormat::Arrow];
     let mut figures = Vec::new();
-    for p in ["p50", "p99"] {
-        figures.push(figure(
-            format!("{} windows of {} rows, {p}", SMALL.0, SMALL.1),
-            "ms",
-        ));
-    }
     for format in formats {
         let name = format.content_type();
-        figures.push(figure(format!("all rows, {name}"), "M rows/s"));
-        figures.push(figure(format!("the same from memory, {name}"), "M rows/s"));
+        figures.push(Figure::new(&format!("all rows, {name}"), "M rows/s"));
+        figures.push(Figure::new(
+            &format!("the same from memory, {name}"),
+            "M rows/s",
+        ));
     }
     for _ in 0..runs {
-        let took = small(&router, &stamps).await?;
-        figures[0].values.push(percentile(&took, 50));
-        figures[1].values.push(percentile(&took, 99));
+        small.run().await?;
         for (place, format) in formats.into_iter().enumerate() {
             let (read, floor) = large(&router, format, rows).await?;
-            figures[2 + 2 * place].values.push(read);
-            figures[3 + 2 * place].values.push(floor);
+            figures[2 * place].values.push(read);
+            figures[1 + 2 * place].values.push(floor);
         }
     }
     service.shutdown().await;
     rig.close().await?;
+    figures.extend(small.figures);
     Ok(figures)
-}
-
-fn figure(name: String, unit: &'static str) -> Figure {
-    let values = Vec::new();
-    Figure { name, unit, values }
 }
 
 /// Stores the rows; the stamp of the first of each body.
@@ -88,7 +74,7 @@ async fn fill(rig: &Rig, rows: usize) -> anyhow::Result<Vec<i64>> {
     Ok(stamps)
 }
 
-async fn seal(rig: &Rig, rows: usize) -> anyhow::Result<()> {
+pub(crate) async fn seal(rig: &Rig, rows: usize) -> anyhow::Result<()> {
     // beats carry the watermark past the last window
     sleep(Duration::from_nanos(WINDOW_NS.unsigned_abs() * 5 / 2)).await;
     let settings = WorkerSettings {
@@ -114,29 +100,6 @@ async fn seal(rig: &Rig, rows: usize) -> anyhow::Result<()> {
     timeout(PATIENCE, all).await.context("not sealed in time")?;
     worker.shutdown().await;
     Ok(())
-}
-
-/// What each of many small windows took, ms.
-async fn small(router: &Router, stamps: &[i64]) -> anyhow::Result<Vec<f64>> {
-    // the last body may be short
-    let stamps = &stamps[..stamps.len().saturating_sub(1).max(1)];
-    let asked = stream::iter(0..SMALL.0).map(|number| {
-        let (router, start) = (router.clone(), stamps[number * 7919 % stamps.len()]);
-        // a task each, like the connections of a server
-        let answered = tokio::spawn(async move { one(&router, start).await });
-        async { answered.await? }
-    });
-    asked.buffer_unordered(SMALL.2).try_collect().await
-}
-
-async fn one(router: &Router, start: i64) -> anyhow::Result<f64> {
-    let path = format!("{WINDOW}?start={start}&limit={}", SMALL.1);
-    let begun = Instant::now();
-    let answer = call(router, &path, "", None).await?;
-    let took = begun.elapsed().as_secs_f64() * 1e3;
-    let lines = answer.iter().filter(|byte| **byte == b'\n').count();
-    ensure!(lines == SMALL.1, "{lines} rows");
-    Ok(took)
 }
 
 /// Millions of rows a second of a window over everything, and of encoding them alone.

@@ -23,7 +23,7 @@ use tourbillon_log::{
 use tourbillon_query::QueryService;
 use tourbillon_shard_worker::{Group, Means, Worker, WorkerSettings};
 
-use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs, StorageArgs, WorkArgs};
+use crate::args::{ClusterArgs, GatewayArgs, KafkaArgs, ReadArgs, StorageArgs, WorkArgs};
 use crate::server::Lobby;
 
 /// First part of topic names in the embedded log.
@@ -238,6 +238,12 @@ impl Backbone {
     pub(crate) fn query(&self) -> QueryService {
         let log = Arc::clone(&self.log);
         QueryService::start(log, self.lake.clone(), self.control.clone())
+    }
+
+    /// The same with so much memory for decoded rows.
+    pub(crate) fn keeping(self, args: ReadArgs) -> Self {
+        let lake = self.lake.keeping(u64::from(args.window_cache_mib) << 20);
+        Self { lake, ..self }
     }
 
     /// Settings of a gateway in this process.

@@ -77,6 +77,24 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_remembers_the_partition_counts_that_it_had() {
+        let grown = |version, partitions| StreamSpec {
+            partitions,
+            ..spec(version)
+        };
+        let versions = [
+            grown(1, 4),
+            grown(2, 6),
+            grown(3, 6),
+            grown(4, 3),
+            grown(4, 9),
+        ];
+        let view = feed(&versions.map(ControlRecord::Stream));
+        let def = &view.streams[&StreamName::new("ticks").unwrap()];
+        assert_eq!((def.cuts(), view.ignored), (&[4, 6, 9][..], 1));
+    }
+
+    #[test]
     fn streams_only_ever_grow() {
         let def = StreamDef::create(&spec(1)).unwrap();
         let spoil: [fn(&mut StreamSpec); 7] = [

@@ -1,11 +1,13 @@
 //! Filters on key columns, evaluated once per distinct value and then per batch, and on event time.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::{and, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampNanosecondType, UInt64Type};
 use arrow::error::ArrowError;
 use thiserror::Error;
 
+use crate::partitioner::{hash_of_number, hash_of_text};
 use crate::schema::{ColumnType, StreamSchema};
 
 /// Keeps rows whose `column` has one of `values`.
@@ -77,11 +79,22 @@ impl KeyPredicate {
 
     /// Which rows of a batch, which must hold the columns, pass.
     pub fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
-        let mut mask = BooleanArray::from(vec![true; batch.num_rows()]);
+        let mut mask: Option<BooleanArray> = None;
         for (name, accepted) in &self.columns {
-            mask = and(&mask, &accepted.mask(read_column(batch, name)?)?)?;
+            let passes = accepted.mask(read_column(batch, name)?)?;
+            mask = Some(match mask {
+                None => passes,
+                Some(mask) => and(&mask, &passes)?,
+            });
         }
-        Ok(mask)
+        let all = || BooleanArray::new(BooleanBuffer::new_set(batch.num_rows()), None);
+        Ok(mask.unwrap_or_else(all))
+    }
+
+    /// Hashes of the values that are accepted of a column; `None` if all are.
+    pub(crate) fn value_hashes(&self, column: &str) -> Option<Vec<u64>> {
+        let (_, accepted) = self.columns.iter().find(|(name, _)| name == column)?;
+        Some(accepted.hashes())
     }
 
     /// The rows that pass.
@@ -154,6 +167,16 @@ fn accept(filter: &KeyFilter, ty: ColumnType) -> Result<Accepted, FilterError> {
 }
 
 impl Accepted {
+    fn hashes(&self) -> Vec<u64> {
+        let numbers = |values: &mut dyn Iterator<Item = u64>| values.map(hash_of_number).collect();
+        match self {
+            Self::Texts(texts) => texts.iter().map(|text| hash_of_text(text)).collect(),
+            Self::Ints(ints) => numbers(&mut ints.iter().map(|int| int.cast_unsigned())),
+            Self::UInts(ints) => numbers(&mut ints.iter().copied()),
+            Self::Bools(bools) => numbers(&mut bools.iter().map(|flag| u64::from(*flag))),
+        }
+    }
+
     fn mask(&self, column: &ArrayRef) -> Result<BooleanArray, ArrowError> {
         match (self, column.data_type()) {
             (Self::Texts(texts), DataType::Dictionary(..)) => {
@@ -163,9 +186,7 @@ impl Accepted {
                     .iter()
                     .map(|v| v.is_some_and(|v| texts.iter().any(|t| t == v)))
                     .collect();
-                let of_key =
-                    |key: i32| usize::try_from(key).ok().and_then(|k| hit.get(k)) == Some(&true);
-                Ok(bits(array.keys().iter().map(|key| key.is_some_and(of_key))))
+                Ok(hits(array.keys(), &hit))
             }
             (Self::Ints(ints), DataType::Int64) => {
                 let values = column.as_primitive::<Int64Type>().iter();
@@ -188,6 +209,19 @@ impl Accepted {
             (_, other) => Err(ArrowError::CastError(format!("key column of type {other}"))),
         }
     }
+}
+
+/// Which rows have a code with a hit. What lies under a null may be any number.
+fn hits(codes: &PrimitiveArray<Int32Type>, hit: &[bool]) -> BooleanArray {
+    let values = codes.values();
+    let of_row =
+        |row: usize| usize::try_from(values[row]).is_ok_and(|code| hit.get(code) == Some(&true));
+    let found = BooleanBuffer::collect_bool(values.len(), of_row);
+    let found = match codes.nulls() {
+        Some(nulls) => &found & nulls.inner(),
+        None => found,
+    };
+    BooleanArray::new(found, None)
 }
 
 /// A mask without nulls: a missing value never passes.

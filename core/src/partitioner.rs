@@ -3,16 +3,57 @@
 //! Distinct values are hashed once per batch; rows only combine their codes' hashes. Growing the
 //! number of partitions from `n` to `m` moves `(m - n) / m` of the keys and no others.
 
+use std::collections::BTreeSet;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt64Type};
 use arrow::error::ArrowError;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::filter::KeyPredicate;
 use crate::ids::PartitionId;
 use crate::schema::StreamSchema;
 
 /// Hash of a missing value; no bytes of ours hash to it but by accident.
 const NULL_HASH: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Most keys that are looked at one by one.
+const MAX_KEYS: usize = 4096;
+
+/// The partitions that can hold rows of the accepted keys in a stream that was cut by each of
+/// `counts`. `None` if that may be any: the filters leave a key column open, or accept too many keys.
+pub fn homes(
+    schema: &StreamSchema,
+    accepted: &KeyPredicate,
+    counts: &[u32],
+) -> Option<BTreeSet<PartitionId>> {
+    let mut keys = vec![xxh3_64(b"")];
+    for name in schema.key_names() {
+        let values = accepted.value_hashes(name)?;
+        if keys.len().saturating_mul(values.len()) > MAX_KEYS {
+            return None;
+        }
+        let with = |key: u64| values.iter().map(move |value| joined(key, *value));
+        keys = keys.into_iter().flat_map(with).collect();
+    }
+    let homes = |key: u64| counts.iter().map(move |count| jump(key, (*count).max(1)));
+    Some(keys.into_iter().flat_map(homes).map(PartitionId).collect())
+}
+
+/// Hash of a text in a key.
+pub(crate) fn hash_of_text(text: &str) -> u64 {
+    xxh3_64(text.as_bytes())
+}
+
+/// Hash of a number or flag in a key.
+pub(crate) fn hash_of_number(number: u64) -> u64 {
+    xxh3_64(&number.to_le_bytes())
+}
+
+/// Hash of the key columns so far and one more.
+fn joined(key: u64, value: u64) -> u64 {
+    xxh3_64_with_seed(&value.to_le_bytes(), key)
+}
 
 /// Rows of a batch of `schema`'s data form by partition, each in row order.
 pub fn split(
@@ -50,18 +91,14 @@ fn partition_of_rows(
 
 /// Folds a column's value hashes into the rows' hashes.
 fn combine(hashes: &mut [u64], column: &ArrayRef) -> Result<(), ArrowError> {
-    let fold = |(hash, value): (&mut u64, u64)| {
-        *hash = xxh3_64_with_seed(&value.to_le_bytes(), *hash);
-    };
+    let fold = |(hash, value): (&mut u64, u64)| *hash = joined(*hash, value);
     let rows = hashes.iter_mut();
-    let int = |value: Option<u64>| value.map_or(NULL_HASH, |v| xxh3_64(&v.to_le_bytes()));
+    let int = |value: Option<u64>| value.map_or(NULL_HASH, hash_of_number);
     match column.data_type() {
         DataType::Dictionary(..) => {
             let array = column.as_dictionary::<Int32Type>();
             let values = array.values().as_string::<i32>().iter();
-            let values: Vec<u64> = values
-                .map(|v| v.map_or(NULL_HASH, |v| xxh3_64(v.as_bytes())))
-                .collect();
+            let values: Vec<u64> = values.map(|v| v.map_or(NULL_HASH, hash_of_text)).collect();
             let of_key = |key: Option<i32>| {
                 let index = key.and_then(|key| usize::try_from(key).ok());
                 index
@@ -115,6 +152,7 @@ mod tests {
     use arrow::array::{DictionaryArray, Int64Array};
 
     use super::*;
+    use crate::filter::KeyFilter;
     use crate::schema::{Column, ColumnType};
 
     fn schema() -> StreamSchema {
@@ -168,6 +206,61 @@ mod tests {
         assert!(parts.iter().all(|(_, rows)| rows.values().is_sorted()));
         all.sort_unstable();
         assert_eq!(all, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rows_lie_in_the_homes_of_their_keys_however_often_the_stream_grew() {
+        let schema = schema();
+        let symbols: Vec<String> = (0..40).map(|i| format!("s{i}")).collect();
+        let filter = |column: &str, values: Vec<String>| KeyFilter {
+            column: column.into(),
+            values,
+        };
+        let counts = [2, 3, 11];
+        let mut fewest = usize::MAX;
+        for (i, symbol) in symbols.iter().enumerate() {
+            let lots = vec!["-3".to_owned(), i.to_string()];
+            let both = [filter("lot", lots), filter("symbol", vec![symbol.clone()])];
+            let keys = KeyPredicate::new(&schema, &both).unwrap();
+            let homes = homes(&schema, &keys, &counts).unwrap();
+            let rows: Vec<_> = [-3, i as i64]
+                .map(|lot| (Some(symbol.as_str()), Some(lot)))
+                .into();
+            let mut found = BTreeSet::new();
+            for count in counts {
+                let partitions = partition_of_rows(&schema, &batch(&rows), count).unwrap();
+                found.extend(partitions.into_iter().map(PartitionId));
+            }
+            assert_eq!(homes, found, "{symbol}");
+            fewest = fewest.min(homes.len());
+        }
+        assert!(fewest < 3, "{fewest}");
+    }
+
+    #[test]
+    fn open_keys_have_no_homes() {
+        let schema = schema();
+        let filter = |column: &str, count: usize| KeyFilter {
+            column: column.into(),
+            values: (0..count).map(|i| i.to_string()).collect(),
+        };
+        let homes = |filters: &[KeyFilter]| {
+            homes(&schema, &KeyPredicate::new(&schema, filters).unwrap(), &[4])
+        };
+        assert_eq!(homes(&[]), None);
+        assert_eq!(homes(&[filter("symbol", 1)]), None);
+        assert_eq!(homes(&[filter("symbol", 65), filter("lot", 65)]), None);
+        let most = homes(&[filter("symbol", 64), filter("lot", 64)]);
+        assert_eq!(most.unwrap().len(), 4);
+        assert_eq!(
+            homes(&[filter("symbol", 0), filter("lot", 1)])
+                .unwrap()
+                .len(),
+            0
+        );
+        let keyless = StreamSchema::new(schema.columns().to_vec(), &[] as &[&str], None).unwrap();
+        let one = super::homes(&keyless, &KeyPredicate::default(), &[4]);
+        assert_eq!(one.unwrap().len(), 1);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::error::LakeError;
 use crate::metrics;
 use crate::rejects::{decode_rejects, encode_rejects};
 use crate::segment::footers::Footers;
+use crate::segment::groups::Ahead;
+use crate::segment::slices::{DEFAULT_BYTES, Slices};
 use crate::segment::sound::Sound;
 use crate::segment::verify::verify_segment;
 use crate::segment::write::EncodedSegment;
@@ -34,6 +36,8 @@ pub struct Lake {
     pub(crate) local: Option<Arc<PathBuf>>,
     pub(crate) sound: Arc<Sound>,
     pub(crate) footers: Arc<Footers>,
+    pub(crate) slices: Arc<Slices>,
+    pub(crate) ahead: Ahead,
 }
 
 impl Lake {
@@ -74,7 +78,16 @@ impl Lake {
             local: None,
             sound: Arc::default(),
             footers: Arc::default(),
+            slices: Arc::new(Slices::new(DEFAULT_BYTES)),
+            ahead: Ahead::default(),
         }
+    }
+
+    /// The same lake with so much memory for decoded rows of small windows.
+    #[must_use]
+    pub fn keeping(mut self, bytes: u64) -> Self {
+        self.slices = Arc::new(Slices::new(bytes));
+        self
     }
 
     fn open_folder(folder: PathBuf) -> Result<Self, LakeError> {
@@ -89,12 +102,10 @@ impl Lake {
             .map_err(|error| failed(error.to_string()))?;
         let store =
             LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(error.to_string()))?;
+        let local = Some(Arc::new(folder));
         Ok(Self {
-            store: Arc::new(store),
-            url: url.into(),
-            local: Some(Arc::new(folder)),
-            sound: Arc::default(),
-            footers: Arc::default(),
+            local,
+            ..Self::with_store(Arc::new(store), &url)
         })
     }
 

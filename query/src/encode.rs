@@ -3,6 +3,7 @@
 //! The bytes depend on the rows alone: batches come in with exactly the same cuts wherever the
 //! rows lay, and strings leave the columnar formats without a dictionary.
 
+mod json;
 mod times;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use arrow::csv::WriterBuilder as CsvBuilder;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
-use arrow::json::writer::{JsonArray, LineDelimited, Writer as JsonWriter, WriterBuilder};
+use arrow::json::writer::{JsonArray, LineDelimited, Writer as JsonWriter};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -79,8 +80,8 @@ impl OutputFormat {
         Err(QueryError::Format(accept.chars().take(80).collect()))
     }
 
-    fn is_text(self) -> bool {
-        matches!(self, Self::NdJson | Self::Json | Self::Csv)
+    fn is_json(self) -> bool {
+        matches!(self, Self::NdJson | Self::Json)
     }
 
     /// Its media type.
@@ -120,14 +121,10 @@ impl std::fmt::Debug for Encoder {
 impl Encoder {
     /// An encoder for batches of `schema`.
     pub fn new(format: OutputFormat, schema: &SchemaRef) -> Result<Self, QueryError> {
-        let plain = plain_schema(schema, format.is_text());
-        let nulls = || {
-            let builder = WriterBuilder::new().with_explicit_nulls(true);
-            builder.with_timestamp_format(TEXT_TIME.to_owned())
-        };
+        let plain = plain_schema(schema, format);
         let writer = match format {
-            OutputFormat::NdJson => Writer::NdJson(nulls().build(Vec::new())),
-            OutputFormat::Json => Writer::Json(nulls().build(Vec::new())),
+            OutputFormat::NdJson => Writer::NdJson(json::builder().build(Vec::new())),
+            OutputFormat::Json => Writer::Json(json::builder().build(Vec::new())),
             OutputFormat::Csv => Writer::Csv { header: true },
             OutputFormat::Arrow => {
                 Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &plain)?))
@@ -165,10 +162,12 @@ impl Encoder {
         let batch = plain_rows(&self.schema, batch)?;
         match &mut self.writer {
             Writer::NdJson(writer) => {
+                writer.get_mut().reserve(text_bytes(&batch));
                 writer.write(&batch)?;
                 Ok(drain(writer.get_mut()))
             }
             Writer::Json(writer) => {
+                writer.get_mut().reserve(text_bytes(&batch));
                 writer.write(&batch)?;
                 Ok(drain(writer.get_mut()))
             }
@@ -206,6 +205,12 @@ impl Encoder {
     }
 }
 
+/// About as long as a batch is as JSON.
+fn text_bytes(batch: &RecordBatch) -> usize {
+    const VALUE: usize = 24;
+    batch.num_rows() * batch.num_columns() * VALUE
+}
+
 fn drain(buffer: &mut Vec<u8>) -> Bytes {
     std::mem::take(buffer).into()
 }
@@ -221,10 +226,12 @@ fn csv(batch: &RecordBatch, header: bool) -> Result<Bytes, QueryError> {
 }
 
 /// The schema without dictionaries; for text, times as text, or without the zone that [`TEXT_TIME`]
-/// writes.
-fn plain_schema(schema: &SchemaRef, text: bool) -> SchemaRef {
+/// writes. JSON has its own way with most of these.
+fn plain_schema(schema: &SchemaRef, format: OutputFormat) -> SchemaRef {
+    let text = format.is_json() || format == OutputFormat::Csv;
     let plain = |field: &Arc<Field>| {
         let ty = match field.data_type() {
+            ty if format.is_json() && json::takes(ty) => ty.clone(),
             DataType::Dictionary(_, value) => value.as_ref().clone(),
             DataType::Timestamp(TimeUnit::Nanosecond, _) if text => DataType::Utf8,
             DataType::Timestamp(unit, _) if text => DataType::Timestamp(*unit, None),

@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod follow;
 pub mod http;
+mod look;
 mod metrics;
 mod order;
 pub mod params;

@@ -43,8 +43,13 @@ impl Plan {
     /// The rows of the window that are in views of it, in key order, in batches of
     /// [`ANSWER_ROWS`].
     pub(crate) fn merged(self: &Arc<Self>, views: Vec<View>) -> Batches {
+        self.merged_by(views, ANSWER_ROWS)
+    }
+
+    /// The same in batches of so many rows.
+    pub(crate) fn merged_by(self: &Arc<Self>, views: Vec<View>, rows: usize) -> Batches {
         let inputs = views.into_iter().flat_map(|view| self.inputs(view));
-        merge(inputs.collect(), Arc::clone(&self.read.columns))
+        merge(inputs.collect(), Arc::clone(&self.read.columns), rows)
     }
 
     /// One input for a partition's files, which follow one another, and one for each tail.
@@ -104,7 +109,7 @@ impl Plan {
         let batches = stream::try_unfold(start, |(plan, mut queue)| async move {
             tokio::task::yield_now().await;
             let (mut batches, mut rows) = (Vec::new(), 0);
-            while rows < ANSWER_ROWS
+            while rows < plan.read.batch_rows
                 && let Some(run) = queue.pop_front()
             {
                 rows += run.rows.num_rows();
@@ -136,8 +141,8 @@ impl Plan {
 }
 
 /// Merges the inputs, reading each as it is needed.
-fn merge(inputs: Vec<Batches>, schema: SchemaRef) -> Batches {
-    let merge = Merge::new(inputs.len(), schema, ANSWER_ROWS);
+fn merge(inputs: Vec<Batches>, schema: SchemaRef, rows: usize) -> Batches {
+    let merge = Merge::new(inputs.len(), schema, rows);
     let begun = stream::once(open(merge, inputs));
     let merged = begun.map_ok(|start| {
         stream::try_unfold(start, |(mut merge, mut inputs)| async move {

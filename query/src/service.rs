@@ -188,6 +188,14 @@ impl QueryService {
         found.ok_or_else(|| QueryError::UnknownStream(def.name.as_str().to_owned()))
     }
 
+    /// The newest version of a stream that this node has heard of.
+    pub(crate) fn known(&self, def: &Arc<StreamDef>) -> Arc<StreamDef> {
+        let view = self.control.view();
+        let now = view.streams.get(&def.name);
+        let now = now.filter(|now| now.partitions >= def.partitions);
+        Arc::clone(now.unwrap_or(def))
+    }
+
     /// How many partitions the stream has by now.
     fn known_partitions(&self, def: &StreamDef) -> u32 {
         let view = self.control.view();

@@ -10,6 +10,7 @@ mod formats;
 mod growing;
 mod growth;
 mod history;
+mod homes;
 mod http;
 mod oracle;
 mod paced;

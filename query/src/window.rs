@@ -17,7 +17,7 @@ use tourbillon_lake::SegmentRead;
 use crate::error::QueryError;
 use crate::order::{self, Order};
 use crate::params::{Consistency, TimeBasis, WindowParams, wrong};
-use crate::partition::{Partition, View};
+use crate::partition::View;
 use crate::plan::{Batches, Plan};
 use crate::service::QueryService;
 use crate::token::{RowPlace, Token};
@@ -27,6 +27,9 @@ pub const ANSWER_ROWS: usize = 8192;
 
 /// Rows that are decoded at a time at least: filters may leave few of them.
 const LEAST_ROWS: usize = 256;
+
+/// Rows of a window of few: what is decoded for it is kept for the next.
+const FEW_ROWS: usize = 16_384;
 
 /// Longest page that is told to have a next one: it is read before it is answered, so that the
 /// headers can say so.
@@ -59,9 +62,9 @@ impl std::fmt::Debug for Window {
 }
 
 /// The stamps to read, and T for them.
-struct Span {
-    hlc: Range<Hlc>,
-    complete: Hlc,
+pub(crate) struct Span {
+    pub(crate) hlc: Range<Hlc>,
+    pub(crate) complete: Hlc,
 }
 
 impl Span {
@@ -88,24 +91,9 @@ impl QueryService {
         };
         // an event that is late may still come, however far the stream is complete
         let is_final = params.time == TimeBasis::Hlc && span.is_final();
-        let partitions = self.asked(def, params)?;
-        let kept_from = partitions.iter().map(|p| p.kept_from()).max();
-        let kept_from = kept_from.unwrap_or(Hlc::MIN);
-        let range = beyond(left(span.hlc, kept_from, params)?, params);
-        let mut views = Vec::new();
-        for partition in &partitions {
-            let before = params.snapshot.as_ref().map(|t| t.offset(partition.number));
-            views.push(partition.view(def.name.as_str(), &range, before)?);
-        }
-        let snapshot: Vec<_> = views.iter().map(|v| (v.number, v.before)).collect();
-        let token = match &params.snapshot {
-            Some(token) => Token {
-                after: None,
-                ..token.clone()
-            },
-            None => self.token(def, &views, span.complete, kept_from)?,
-        };
-        let plan = self.plan(def, params, keys, range);
+        let look = self.look(def, params, &keys, &span)?;
+        let (views, token) = (look.views, look.token);
+        let plan = self.plan(def, params, keys, look.hlc, &views);
         let schema = answer_schema(&plan.read.columns, params)?;
         let order = order_of(&plan, params)?;
         let (batches, last) = rows(plan, views, order, params).await?;
@@ -119,7 +107,7 @@ impl QueryService {
             schema,
             complete_through: span.complete,
             is_final,
-            snapshot,
+            snapshot: look.snapshot,
             token,
             next,
         })
@@ -132,8 +120,10 @@ impl QueryService {
         params: &WindowParams,
         keys: KeyPredicate,
         hlc: Range<Hlc>,
+        views: &[View],
     ) -> Arc<Plan> {
         let event = params.event_times(def.schema());
+        let few = few(params, views, &hlc);
         Arc::new(Plan {
             lake: self.lake.clone(),
             stream: def.name.clone(),
@@ -143,8 +133,9 @@ impl QueryService {
                 keys,
                 event,
                 before: None,
-                batch_rows: batch_rows(params.limit),
+                batch_rows: batch_rows(params.limit, if few { views.len() } else { 1 }),
                 first_rows: params.limit.unwrap_or(ANSWER_ROWS),
+                few,
             },
         })
     }
@@ -167,51 +158,6 @@ impl QueryService {
             return Err(wrong("at_least", "the stream has fewer partitions"));
         }
         self.wait_reached(def, &params.at_least, until).await
-    }
-
-    /// The partitions that are to be read.
-    fn asked(
-        &self,
-        def: &StreamDef,
-        params: &WindowParams,
-    ) -> Result<Vec<Arc<Partition>>, QueryError> {
-        let mut partitions = self.partitions(def)?;
-        if let Some(only) = params.partition {
-            partitions.retain(|partition| partition.number.0 == only);
-            if partitions.is_empty() {
-                return Err(wrong("partition", "the stream has no such partition"));
-            }
-        }
-        Ok(partitions)
-    }
-
-    /// What names the rows that there are by now.
-    pub(crate) fn now(&self, def: &StreamDef) -> Result<Token, QueryError> {
-        let complete = self.complete_through(def)?;
-        self.token(def, &[], complete, Hlc::MIN)
-    }
-
-    /// What names the rows of these views. T was looked at before them, so it holds in them.
-    pub(crate) fn token(
-        &self,
-        def: &StreamDef,
-        views: &[View],
-        complete: Hlc,
-        kept_from: Hlc,
-    ) -> Result<Token, QueryError> {
-        let offset = |partition: &Arc<Partition>| {
-            let view = views.iter().find(|view| view.number == partition.number);
-            let position = || partition.position(def.name.as_str());
-            view.map_or_else(position, |view| Ok(view.before))
-        };
-        let partitions = self.partitions(def)?;
-        Ok(Token {
-            offsets: partitions.iter().map(offset).collect::<Result<_, _>>()?,
-            complete_through: Some(complete),
-            kept_from,
-            columns: Some(def.schema().columns().len()),
-            after: None,
-        })
     }
 
     /// The stamps to read of what is there now.
@@ -272,7 +218,7 @@ fn spanning(params: &WindowParams, complete: Hlc) -> Span {
 
 /// The part of a window that retention has left. Without a start it begins where rows are left, or
 /// were when the snapshot was taken.
-fn left(
+pub(crate) fn left(
     range: Range<Hlc>,
     kept_from: Hlc,
     params: &WindowParams,
@@ -296,7 +242,7 @@ fn left(
 
 /// The part of a window from the stamp of a row that was given on; all of a window by event time,
 /// where stamps say nothing about what follows.
-fn beyond(range: Range<Hlc>, params: &WindowParams) -> Range<Hlc> {
+pub(crate) fn beyond(range: Range<Hlc>, params: &WindowParams) -> Range<Hlc> {
     let after = params.after.filter(|_| params.time == TimeBasis::Hlc);
     match (after.map(|after| after.key.hlc), params.descending) {
         (None, _) => range,
@@ -322,7 +268,7 @@ async fn rows(
     order: Order,
     params: &WindowParams,
 ) -> Result<(Batches, Option<RowPlace>), QueryError> {
-    let mut ordered = order::ordered(plan, views, order);
+    let mut ordered = order::ordered(plan, views, order, params.limit);
     if let Some(place) = params.after {
         ordered = order::after(ordered, place, order);
     }
@@ -333,9 +279,28 @@ async fn rows(
     }
 }
 
-/// Rows that are decoded at a time: no more of an input than the answer can take.
-fn batch_rows(limit: Option<usize>) -> usize {
-    limit.map_or(ANSWER_ROWS, |limit| limit.clamp(LEAST_ROWS, ANSWER_ROWS))
+/// Rows that are decoded at a time: no more of an input than the answer can take, and where they are
+/// at hand, not much more than its share of the answer.
+fn batch_rows(limit: Option<usize>, inputs: usize) -> usize {
+    let share = |limit: usize| match inputs {
+        0 | 1 => limit,
+        inputs => limit.saturating_mul(2) / inputs,
+    };
+    limit.map_or(ANSWER_ROWS, |limit| {
+        share(limit).clamp(LEAST_ROWS, ANSWER_ROWS)
+    })
+}
+
+/// Whether a window has few rows, by its limit or by estimate.
+fn few(params: &WindowParams, views: &[View], hlc: &Range<Hlc>) -> bool {
+    let last = hlc.end.0.saturating_sub(1);
+    let extents = views.iter().flat_map(View::extents);
+    let rows = || {
+        extents
+            .map(|extent| extent.estimate((hlc.start.0, last)))
+            .sum::<f64>()
+    };
+    params.limit.is_some_and(|limit| limit <= FEW_ROWS) || rows() <= FEW_ROWS as f64
 }
 
 /// System columns, then what the answer or the filters need.

@@ -12,9 +12,11 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use tourbillon_core::filter::{KeyFilter, KeyPredicate};
 use tourbillon_core::frame::{FrameHeader, FrameKind, SourcePart};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::WriterId;
+use tourbillon_core::ids::{PartitionId, WriterId};
+use tourbillon_core::partitioner::homes;
 
 use super::{EPOCH, Rig};
 
@@ -74,6 +76,8 @@ pub(crate) struct Feed {
     pub(crate) late: i64,
     /// Event times are multiples of this, ns.
     pub(crate) coarse: i64,
+    /// The keys of each partition, by a partition count.
+    keys: Vec<Vec<(&'static str, i64)>>,
     /// Requests of the client `feed`: partition and number of rows by sequence.
     sent: Vec<(u32, usize)>,
 }
@@ -92,6 +96,7 @@ impl Feed {
             cut: 0,
             late: 1_000_000,
             coarse: 1,
+            keys: Vec::new(),
             sent: Vec::new(),
         };
         for _ in 0..writers {
@@ -271,8 +276,22 @@ impl Feed {
         self.rows.extend(rows);
     }
 
+    /// A key of the partition, by the count by which the writers cut.
+    fn key_of(&mut self, partition: u32) -> (&'static str, i64) {
+        let count = if self.cut > 0 {
+            self.cut
+        } else {
+            self.partitions()
+        };
+        if self.keys.len() != count as usize {
+            self.keys = keys_by_partition(&self.rig, count);
+        }
+        *self.keys[partition as usize].choose(&mut self.rng).unwrap()
+    }
+
     fn row(&mut self, hlc: i64, writer: u32, partition: u32) -> Row {
         let (has_note, late, coarse) = (self.has_note(), self.late, self.coarse);
+        let (symbol, lot) = self.key_of(partition);
         let rng = &mut self.rng;
         let n = self.next_n;
         self.next_n += 1;
@@ -283,8 +302,8 @@ impl Feed {
             writer,
             offset: 0,
             partition,
-            symbol: SYMBOLS.choose(rng).unwrap(),
-            lot: rng.random_range(-1..2),
+            symbol,
+            lot,
             ts: rng
                 .random_bool(0.8)
                 .then(|| (hlc - rng.random_range(0..late)) / coarse * coarse),
@@ -342,4 +361,36 @@ impl Feed {
         rows.sort_by_key(|row| (row.hlc, row.writer));
         rows
     }
+}
+
+/// The keys that lie in each of so many partitions: those with three lots, and of a partition that has
+/// none of these the first other.
+fn keys_by_partition(rig: &Rig, count: u32) -> Vec<Vec<(&'static str, i64)>> {
+    let schema = rig.def.schema();
+    let home = |symbol: &str, lot: i64| {
+        let filter = |column: &str, value: String| KeyFilter {
+            column: column.into(),
+            values: vec![value],
+        };
+        let key = [
+            filter("symbol", symbol.into()),
+            filter("lot", lot.to_string()),
+        ];
+        let key = KeyPredicate::new(schema, &key).unwrap();
+        let homes = homes(schema, &key, &[count]).unwrap();
+        homes.first().unwrap().0 as usize
+    };
+    let mut keys = vec![Vec::new(); count as usize];
+    for lot in -1.. {
+        for symbol in SYMBOLS {
+            let own = &mut keys[home(symbol, lot)];
+            if lot < 2 || own.is_empty() {
+                own.push((symbol, lot));
+            }
+        }
+        if lot > 0 && keys.iter().all(|own| !own.is_empty()) {
+            break;
+        }
+    }
+    keys
 }

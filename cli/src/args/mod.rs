@@ -14,8 +14,8 @@ pub(crate) use clients::{
     WindowArgs,
 };
 pub(crate) use roles::{
-    ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ShardWorkerArgs, SqlArgs,
-    StandaloneArgs, WorkArgs,
+    ClusterArgs, DemoArgs, GatewayArgs, IngestArgs, KafkaArgs, QueryArgs, ReadArgs,
+    ShardWorkerArgs, SqlArgs, StandaloneArgs, WorkArgs,
 };
 pub(crate) use storage::{
     CheckKafkaArgs, CheckStoreArgs, ReplayArgs, ReplayFormat, StorageArgs, VerifyArgs,

@@ -138,6 +138,15 @@ pub(crate) struct UpkeepArgs {
     pub(crate) grace: Duration,
 }
 
+/// What windows may use.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ReadArgs {
+    /// Memory for decoded rows of files, MiB: windows of few rows are then answered without the
+    /// store. More for more history that is asked for again and again; 0 keeps none.
+    #[arg(long, env = "TOURBILLON_WINDOW_CACHE_MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+    pub(crate) window_cache_mib: u32,
+}
+
 /// What SQL statements may use, and where Flight SQL is served.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SqlArgs {
@@ -179,6 +188,8 @@ pub(crate) struct StandaloneArgs {
     pub(crate) gateway: GatewayArgs,
     #[command(flatten)]
     pub(crate) upkeep: UpkeepArgs,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
     #[command(flatten)]
     pub(crate) sql: SqlArgs,
 }
@@ -250,6 +261,8 @@ pub(crate) struct QueryArgs {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) http: ListenArgs,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
     #[command(flatten)]
     pub(crate) sql: SqlArgs,
     #[command(flatten)]

@@ -22,6 +22,7 @@ pub(crate) async fn standalone(args: StandaloneArgs) -> anyhow::Result<Outcome> 
     let flight = bind_flight(args.sql.flight_listen).await?;
     let backbone = Backbone::embedded(&args.data, args.store.as_deref()).await?;
     let backbone = backbone.with_partitions(args.gateway.partitions);
+    let backbone = backbone.keeping(args.read);
     backbone.check_store().await?;
     backbone.control.ensure_builtin_streams().await?;
     let name = args
@@ -178,6 +179,7 @@ pub(crate) async fn query(args: QueryArgs) -> anyhow::Result<Outcome> {
     let (lobby, listener) = Lobby::open(bind(args.http.listen).await?)?;
     let flight = bind_flight(args.sql.flight_listen).await?;
     let backbone = Backbone::cluster(&args.cluster, &lobby).await?;
+    let backbone = backbone.keeping(args.read);
     let service = backbone.query();
     let (ready, drain) = (service.clone(), Drain::default());
     // without its log it still answers what it has

@@ -65,6 +65,8 @@ pub struct StreamDef {
     codecs: Vec<Arc<BodyCodec>>,
     /// Number of partitions.
     pub partitions: u32,
+    /// The counts that it had, ascending; the last is `partitions`.
+    cuts: Vec<u32>,
     /// Length of the event window, ns.
     pub window_ns: i64,
     /// Length of the spans whose segments become one file, ns; 0 if they stay.
@@ -103,6 +105,7 @@ impl StreamDef {
             name: StreamName::new(spec.name.clone())?,
             codecs: vec![Arc::new(BodyCodec::new(schema)?)],
             partitions: spec.partitions,
+            cuts: vec![spec.partitions],
             window_ns: spec.window_ns,
             compaction_ns: spec.compaction_ns,
             retention_ns: retention(spec)?,
@@ -142,16 +145,26 @@ impl StreamDef {
         let mut codecs = self.codecs.clone();
         codecs.push(Arc::new(BodyCodec::new(schema)?));
         let (name, rules) = (self.name.clone(), self.rules);
+        let mut cuts = self.cuts.clone();
+        if spec.partitions > self.partitions {
+            cuts.push(spec.partitions);
+        }
         Ok(Self {
             name,
             codecs,
             partitions: spec.partitions,
+            cuts,
             window_ns: self.window_ns,
             compaction_ns: self.compaction_ns,
             retention_ns: retention(spec)?,
             shortest_retention_ns: shortest(self.shortest_retention_ns, spec.retention_ns),
             rules,
         })
+    }
+
+    /// The partition counts by which its rows were cut, ascending.
+    pub fn cuts(&self) -> &[u32] {
+        &self.cuts
     }
 
     /// The newest version.

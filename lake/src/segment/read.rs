@@ -9,18 +9,16 @@ use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::cmp::lt;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicate, ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, RowFilter,
-    RowSelection, RowSelector,
+    ArrowPredicate, ArrowPredicateFn, RowFilter, RowSelection, RowSelector,
 };
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use tourbillon_core::digest::Digest;
 use tourbillon_core::filter::{EventTimes, KeyPredicate};
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, StreamName};
@@ -28,9 +26,14 @@ use tourbillon_core::manifest::SegmentMeta;
 use tourbillon_core::open_rows::{offsets, stamps};
 use tourbillon_core::sealer::SLICE_ROWS;
 
+use super::groups::by_group;
+use super::open::{Segment, checked};
 use super::reader::SoundReader;
+use super::slices::{rows_of, slices_of};
 use crate::error::LakeError;
-use crate::store::{Lake, object_path};
+use crate::store::Lake;
+
+type Rows = BoxStream<'static, Result<RecordBatch, LakeError>>;
 
 /// What to read.
 #[derive(Clone, Debug)]
@@ -50,9 +53,12 @@ pub struct SegmentRead {
     pub batch_rows: usize,
     /// Rows that may well be enough: the pages of more are fetched once they are asked for.
     pub first_rows: usize,
+    /// Whether few rows are wanted, whose neighbours the next window may ask for: the pages of
+    /// `first_rows` are kept decoded.
+    pub few: bool,
 }
 
-type Builder = ParquetRecordBatchStreamBuilder<SoundReader>;
+pub(super) type Builder = ParquetRecordBatchStreamBuilder<SoundReader>;
 
 impl Lake {
     /// Streams the rows of a segment. Dropping the stream stops reading. Pages that can hold no
@@ -66,34 +72,18 @@ impl Lake {
         &self,
         stream: &StreamName,
         meta: &SegmentMeta,
-        read: SegmentRead,
+        mut read: SegmentRead,
     ) -> Result<BoxStream<'static, Result<RecordBatch, LakeError>>, LakeError> {
-        let path = object_path(stream, &meta.name);
-        let (bytes, pieces) = self.pieces(&path, meta).await?;
-        let name: Arc<str> = path.as_ref().into();
-        let mut reader = SoundReader {
-            store: Arc::clone(&self.store),
-            path,
-            pieces,
+        let segment = self.open_segment(stream, meta).await?;
+        read.before = read.before.filter(|before| meta.offsets.1 >= *before);
+        let whole = read.select(segment.footer.metadata());
+        let (first, rest) = parts(whole, read.first_rows);
+        let first = match read.few {
+            true => self.kept_rows(&segment, &read, &first),
+            false => self.decoded_rows(&segment, &read, first),
         };
-        let footer = self.footer(bytes, &name, &mut reader).await?;
-        let whole = read.select(footer.metadata());
-        let parts = parts(whole, read.first_rows).into_iter();
-        let parts = parts.map(|part| {
-            let builder = Builder::new_with_metadata(reader.clone(), footer.clone());
-            read.plan(builder, part)
-        });
-        let parts = parts.collect::<Result<Vec<_>, _>>();
-        let parts = parts.map_err(|source| failed(&name, source))?;
-        let batches = stream::iter(parts).flatten();
-        let batches = AssertUnwindSafe(batches).catch_unwind().then(move |batch| {
-            let trimmed = checked(&name, batch).and_then(|batch| {
-                let trimmed = read.trim(&batch);
-                trimmed.map_err(|error| failed(&name, ParquetError::from(error)))
-            });
-            // decoding waits for nothing while a row group is at hand: let others run
-            tokio::task::yield_now().map(|()| trimmed)
-        });
+        let rest = rest.map(|rest| self.decoded_rows(&segment, &read, rest));
+        let batches = first.chain(stream::iter(rest).flatten());
         let some_rows = |batch: &Result<RecordBatch, LakeError>| {
             let empty = batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
             futures::future::ready(!empty)
@@ -101,57 +91,23 @@ impl Lake {
         Ok(batches.filter(some_rows).boxed())
     }
 
-    /// The footer of the segment that has these bytes, from memory or read.
-    async fn footer(
-        &self,
-        bytes: Digest,
-        name: &str,
-        reader: &mut SoundReader,
-    ) -> Result<ArrowReaderMetadata, LakeError> {
-        if let Some(footer) = self.footers.get(&bytes) {
-            return Ok(footer);
-        }
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let footer = ArrowReaderMetadata::load_async(reader, options);
-        let footer = checked(name, AssertUnwindSafe(footer).catch_unwind().await)?;
-        self.footers.put(bytes, footer.clone());
-        Ok(footer)
+    fn decoded_rows(&self, segment: &Segment, read: &SegmentRead, rows: RowSelection) -> Rows {
+        let groups = by_group(segment, rows);
+        self.ahead.rows(segment.clone(), read.clone(), groups)
     }
-}
 
-/// What went wrong, taken out of the Parquet reader's error if it happened below it.
-fn failed(path: &str, source: ParquetError) -> LakeError {
-    let source = match source {
-        ParquetError::External(cause) => match cause.downcast() {
-            Ok(below) => return *below,
-            Err(cause) => ParquetError::External(cause),
-        },
-        other => other,
-    };
-    LakeError::Parquet {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// The Parquet reader may panic over bytes that no writer made.
-fn checked<T>(
-    path: &str,
-    outcome: std::thread::Result<Result<T, ParquetError>>,
-) -> Result<T, LakeError> {
-    match outcome {
-        Ok(outcome) => outcome.map_err(|source| failed(path, source)),
-        Err(_) => Err(LakeError::Damaged {
-            path: path.to_owned(),
-            reason: "the Parquet reader gave up on it".to_owned(),
-        }),
+    fn kept_rows(&self, segment: &Segment, read: &SegmentRead, rows: &RowSelection) -> Rows {
+        let name = Arc::clone(&segment.name);
+        let kept = Arc::clone(&self.slices);
+        let rows = rows_of(kept, segment.clone(), read.clone(), slices_of(rows));
+        let rows = AssertUnwindSafe(rows).catch_unwind();
+        rows.map(move |batch| checked(&name, batch)).boxed()
     }
 }
 
 impl SegmentRead {
-    /// What to decode of a part of the file.
-    fn plan(
+    /// What to decode of a row group.
+    pub(super) fn plan(
         &self,
         builder: Builder,
         part: RowSelection,
@@ -203,7 +159,7 @@ impl SegmentRead {
     }
 
     /// The exact rows and columns of a batch as read.
-    fn trim(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    pub(super) fn trim(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let batch = self.conform(batch)?;
         let hlcs = stamps(&batch);
         let from = hlcs.partition_point(|hlc| *hlc < self.hlc.start.0);
@@ -228,11 +184,11 @@ impl SegmentRead {
 
 /// A selection of whole pages cut in two, the first with about so many rows: the page where a window
 /// begins may hold few of it.
-fn parts(whole: RowSelection, first_rows: usize) -> Vec<RowSelection> {
+fn parts(whole: RowSelection, first_rows: usize) -> (RowSelection, Option<RowSelection>) {
     let pages = first_rows.div_ceil(SLICE_ROWS).saturating_add(1);
     let mut left = pages.saturating_mul(SLICE_ROWS);
     if whole.row_count() <= left {
-        return vec![whole];
+        return (whole, None);
     }
     let (mut first, mut rest, mut passed) = (Vec::new(), Vec::new(), 0);
     for step in whole.iter() {
@@ -255,7 +211,7 @@ fn parts(whole: RowSelection, first_rows: usize) -> Vec<RowSelection> {
         });
     }
     rest.insert(0, RowSelector::skip(passed));
-    vec![first.into(), rest.into()]
+    (first.into(), Some(rest.into()))
 }
 
 /// The columns of these names that the file has. By index, because names may hold dots.
@@ -264,7 +220,7 @@ fn roots<'a>(builder: &Builder, names: impl Iterator<Item = &'a str>) -> Project
     ProjectionMask::roots(builder.parquet_schema(), indices)
 }
 
-fn below(batch: &RecordBatch, before: Offset) -> Result<BooleanArray, ArrowError> {
+pub(super) fn below(batch: &RecordBatch, before: Offset) -> Result<BooleanArray, ArrowError> {
     lt(batch.column(2), &UInt64Array::new_scalar(before.0))
 }
 

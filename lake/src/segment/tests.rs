@@ -1,5 +1,6 @@
 //! Segments: what their bytes depend on, what they hold, and how damage shows.
 
+mod kept;
 mod layout;
 mod pruning;
 mod sound;
@@ -79,6 +80,7 @@ pub(super) fn whole(columns: &SchemaRef) -> SegmentRead {
         before: None,
         batch_rows: 1000,
         first_rows: usize::MAX,
+        few: false,
     }
 }
 

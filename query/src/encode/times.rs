@@ -19,35 +19,48 @@ pub(super) fn as_text(times: &TimestampNanosecondArray) -> StringArray {
     texts.finish()
 }
 
-/// The text of the time before.
-struct Line {
+/// The text of the time before, in quotes.
+pub(super) struct Line {
     second: Option<i64>,
-    text: String,
+    quoted: [u8; TEXT + 2],
 }
 
 impl Line {
-    fn new() -> Self {
-        let text = String::with_capacity(TEXT);
-        Self { second: None, text }
+    pub(super) fn new() -> Self {
+        let mut quoted = [b'"'; TEXT + 2];
+        quoted[TEXT] = b'Z';
+        Self {
+            second: None,
+            quoted,
+        }
     }
 
     fn of(&mut self, ns: i64) -> &str {
+        std::str::from_utf8(&self.quoted(ns)[1..=TEXT]).unwrap_or_default()
+    }
+
+    /// The time as JSON.
+    pub(super) fn quoted(&mut self, ns: i64) -> &[u8] {
         let second = ns.div_euclid(NS);
         if self.second != Some(second) {
             let whole = DateTime::from_timestamp_nanos(second.saturating_mul(NS));
-            self.text = whole.format("%Y-%m-%dT%H:%M:%S.").to_string();
+            let whole = whole.format("%Y-%m-%dT%H:%M:%S.").to_string();
+            self.quoted[1..=SECOND].copy_from_slice(whole.as_bytes());
             self.second = Some(second);
         }
-        self.text.truncate(SECOND);
-        let fraction = ns.rem_euclid(NS);
-        let mut unit = NS;
-        for _ in 0..9 {
-            unit /= 10;
-            let digit = u8::try_from(fraction / unit % 10).unwrap_or(0);
-            self.text.push(char::from(b'0' + digit));
+        let fraction = u32::try_from(ns.rem_euclid(NS)).unwrap_or(0);
+        let thirds = [
+            fraction / 1_000_000,
+            fraction / 1000 % 1000,
+            fraction % 1000,
+        ];
+        for (third, at) in thirds.into_iter().zip([1, 4, 7]) {
+            let digits = [third / 100, third / 10 % 10, third % 10];
+            for (digit, place) in digits.into_iter().zip(SECOND + at..) {
+                self.quoted[place] = b'0' + u8::try_from(digit).unwrap_or(0);
+            }
         }
-        self.text.push('Z');
-        &self.text
+        &self.quoted
     }
 }
 

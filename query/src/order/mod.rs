@@ -44,10 +44,19 @@ impl Order {
     }
 }
 
-/// The rows of a window, in order.
-pub(crate) fn ordered(plan: Arc<Plan>, views: Vec<View>, order: Order) -> Batches {
+/// The rows of a window, in order; the first batch has no more of them than tells whether there are
+/// more than the limit.
+pub(crate) fn ordered(
+    plan: Arc<Plan>,
+    views: Vec<View>,
+    order: Order,
+    limit: Option<usize>,
+) -> Batches {
+    let rows = limit.map_or(ANSWER_ROWS, |limit| {
+        limit.saturating_add(1).min(ANSWER_ROWS)
+    });
     match order.is_merged() {
-        true => plan.merged(views),
+        true => plan.merged_by(views, rows),
         false => sorted::sorted(plan, views, order),
     }
 }

@@ -10,6 +10,9 @@ pub(crate) const MAX_PIECE_ROWS: usize = 131_072;
 /// Rows of the first piece, by estimate: few, so that the first rows come at once.
 const FIRST_PIECE_ROWS: f64 = 8192.0;
 
+/// How much more than the rows that are asked for the first piece holds, by estimate.
+const MARGIN: f64 = 1.25;
+
 /// How much less the next piece should hold after one with too many rows.
 const SHRINK: f64 = 4.0;
 
@@ -26,7 +29,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// Rows between two times, both included, if they lie evenly.
-    fn estimate(&self, (first, last): (i64, i64)) -> f64 {
+    pub(crate) fn estimate(&self, (first, last): (i64, i64)) -> f64 {
         let (from, to) = (self.first.max(first), self.last.min(last));
         if from > to {
             return 0.0;
@@ -62,6 +65,13 @@ impl Pieces {
             backwards,
             aim: FIRST_PIECE_ROWS,
         }
+    }
+
+    /// The same with a first piece of fewer rows, if so many may be all that is asked for.
+    pub(crate) fn for_rows(mut self, rows: usize) -> Self {
+        let most = FIRST_PIECE_ROWS;
+        self.aim = (rows as f64 * MARGIN).clamp(most / 32.0, most);
+        self
     }
 
     /// The next piece; the same again until it was [`taken`](Self::taken) or is

@@ -22,6 +22,7 @@ use crate::window::ANSWER_ROWS;
 pub(super) fn sorted(plan: Arc<Plan>, views: Vec<View>, order: Order) -> Batches {
     let source = Source::new(views, &plan);
     let pieces = Pieces::new(source.extents(), source.bounds(&plan), order.descending);
+    let pieces = pieces.for_rows(plan.read.first_rows);
     let start = Sorted {
         plan,
         source,

@@ -112,15 +112,22 @@ impl Case {
 
     /// Filters, order, limit and columns.
     fn narrow(&mut self, rng: &mut SmallRng, world: &World<'_>, query: &mut Vec<String>) {
-        if rng.random_bool(0.3) {
-            let symbols: Vec<&str> = SYMBOLS.choose_multiple(rng, 2).copied().collect();
+        // both filters, which together fix the key, more often than by chance
+        let whole_key = rng.random_bool(0.2);
+        if whole_key || rng.random_bool(0.3) {
+            let count = rng.random_range(1..3);
+            let symbols: Vec<&str> = SYMBOLS.choose_multiple(rng, count).copied().collect();
             let values: Vec<String> = symbols.iter().map(|s| encoded(s)).collect();
             query.push(format!("key.symbol={}", values.join(",")));
             self.rows.retain(|row| symbols.contains(&row.symbol));
         }
-        if rng.random_bool(0.2) {
+        if whole_key {
+            let lot = rng.random_range(-1..2);
+            query.push(format!("key.lot={lot}"));
+            self.rows.retain(|row| row.lot == lot);
+        } else if rng.random_bool(0.2) {
             query.push("key.lot=-1,1".to_owned());
-            self.rows.retain(|row| row.lot != 0);
+            self.rows.retain(|row| row.lot.abs() == 1);
         }
         if rng.random_bool(0.2) {
             query.push("partition=0".to_owned());

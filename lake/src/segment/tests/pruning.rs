@@ -86,6 +86,7 @@ fn case(rng: &mut SmallRng, all: &RecordBatch) -> Case {
             before,
             batch_rows,
             first_rows: *[0, 1, 8192, 20_000, usize::MAX].choose(rng).unwrap(),
+            few: rng.random_bool(0.5),
         },
         symbols,
         lots,

@@ -31,14 +31,19 @@ async fn four_flipped_bytes_are_never_served() {
         let path = object_path(&stream(), &made.meta.name);
         let put = |bytes| lake.put(&path, bytes, PutMode::Overwrite);
         put(damaged(&made.bytes)).await.unwrap();
-        let wanted = || whole(schema().stored());
-        for _ in 0..2 {
-            let error = read(&lake, &made.meta, wanted()).await.unwrap_err();
+        let wanted = |few| SegmentRead {
+            few,
+            ..whole(schema().stored())
+        };
+        for few in [false, true, false, true] {
+            let error = read(&lake, &made.meta, wanted(few)).await.unwrap_err();
             assert!(names(&error, &path), "{error:?}");
         }
         // the failure was not remembered
         put(made.bytes.clone()).await.unwrap();
-        read(&lake, &made.meta, wanted()).await.unwrap();
+        for few in [false, true] {
+            read(&lake, &made.meta, wanted(few)).await.unwrap();
+        }
     }
 }
 
@@ -48,13 +53,24 @@ async fn a_local_file_that_changed_is_checked_again() {
     let lake = Lake::open(folder.path().to_str().unwrap()).unwrap();
     let made = segment(&[rows(9, 20_000)]);
     lake.put_segment(&stream(), &made).await.unwrap();
-    let wanted = || whole(schema().stored());
-    read(&lake, &made.meta, wanted()).await.unwrap();
+    let wanted = |few| SegmentRead {
+        few,
+        ..whole(schema().stored())
+    };
+    for few in [true, false, true] {
+        read(&lake, &made.meta, wanted(few)).await.unwrap();
+    }
     let path = object_path(&stream(), &made.meta.name);
     let file = folder.path().join(path.as_ref());
-    std::fs::write(file, damaged(&made.bytes)).unwrap();
-    let error = read(&lake, &made.meta, wanted()).await.unwrap_err();
-    assert!(names(&error, &path), "{error:?}");
+    std::fs::write(&file, damaged(&made.bytes)).unwrap();
+    // rows that were kept are those of other bytes
+    for few in [true, false] {
+        let error = read(&lake, &made.meta, wanted(few)).await.unwrap_err();
+        assert!(names(&error, &path), "{error:?}");
+    }
+    std::fs::remove_file(file).unwrap();
+    let error = read(&lake, &made.meta, wanted(true)).await.unwrap_err();
+    assert!(error.is_absent(), "{error:?}");
 }
 
 /// A segment of several pieces in a store that counts.
