@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use arrow::array::{
@@ -17,6 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Deserialize;
+use tokio::time::Instant;
 use tourbillon_core::frame::{BodyCodec, FrameHeader, FrameKind};
 use tourbillon_core::ids::PartitionId;
 use tourbillon_core::schema::StreamSchema;

@@ -3,12 +3,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tokio::time::Instant;
 use tourbillon_query::params::WindowParams;
 
 use crate::bodies::FORMATS;
