@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use anyhow::ensure;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 use tourbillon_core::ids::PartitionId;
 use tourbillon_log::TopicPartition;
 
-use crate::bodies::FORMATS;
+use crate::bodies::{FORMATS, Format};
+use crate::floors;
 use crate::rig::{Rig, call};
 use crate::{Figure, rate};
 
@@ -24,7 +26,7 @@ pub(crate) async fn measure(
     for format in FORMATS {
         let bodies = format.bodies(rows)?;
         let bytes: usize = bodies.iter().map(|(body, _)| body.len()).sum();
-        let mut values = Vec::new();
+        let (mut values, mut shares) = (Vec::new(), Vec::new());
         for _ in 0..runs {
             let rig = Rig::new(folder).await?;
             let router = rig.router();
@@ -41,7 +43,8 @@ pub(crate) async fn measure(
                 .buffer_unordered(IN_FLIGHT)
                 .try_collect::<Vec<_>>()
                 .await?;
-            values.push(rate(rows, begun.elapsed()) / 1e6);
+            let took = begun.elapsed();
+            values.push(rate(rows, took) / 1e6);
             let stored = count(&rig).await?;
             ensure!(
                 stored == rows as u64,
@@ -49,6 +52,8 @@ pub(crate) async fn measure(
                 stored
             );
             rig.close().await?;
+            let floor = floor(format, folder, &bodies)?;
+            shares.extend(floor.map(|(_, seconds)| seconds / took.as_secs_f64()));
         }
         let name = format!("gateway, {} ({} B a row)", format.name, bytes / rows);
         figures.push(Figure {
@@ -56,8 +61,31 @@ pub(crate) async fn measure(
             unit: "M rows/s",
             values,
         });
+        if let Some((what, _)) = floor(format, folder, &bodies[..1])? {
+            figures.push(Figure {
+                name: format!("gateway, {}: of {what}", format.name),
+                unit: "x",
+                values: shares,
+            });
+        }
     }
     Ok(figures)
+}
+
+/// What a format is compared with, and how long that takes.
+fn floor(
+    format: Format,
+    folder: &Path,
+    bodies: &[(Bytes, usize)],
+) -> anyhow::Result<Option<(&'static str, f64)>> {
+    Ok(match format.name {
+        "arrow" => Some((
+            "write and flush, body by body",
+            floors::disk(folder, bodies)?,
+        )),
+        "ndjson" => Some(("sonic-rs into columns, one thread", floors::ndjson(bodies)?)),
+        _ => None,
+    })
 }
 
 /// Rows in the log, by the headers of its frames.

@@ -5,10 +5,15 @@
 mod bodies;
 mod delay;
 mod first;
+mod floors;
 mod gateway;
 mod history;
+mod kafka;
+mod kafka_delay;
 mod large;
+mod replay;
 mod rig;
+mod scale;
 mod small;
 mod subscribers;
 mod symbol;
@@ -63,6 +68,12 @@ enum Stage {
     Symbol,
     /// Small windows with more and more history behind them.
     History,
+    /// The stream again in its order.
+    Replay,
+    /// More partitions and workers.
+    Scale,
+    /// Gateway and delays over Kafka, beside Kafka's own clients; needs TOURBILLON_KAFKA.
+    Kafka,
     /// A window over a large stream, for which the `tourbillon` binary must have been built; not
     /// among `all`.
     Large,
@@ -147,7 +158,7 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
         figures.extend(gateway::measure(&folder, args.rows, args.runs).await?);
     }
     if wants(Stage::Worker) {
-        figures.push(worker::measure(&folder, args.rows, args.runs).await?);
+        figures.extend(worker::measure(&folder, args.rows, args.runs).await?);
     }
     if wants(Stage::Delay) {
         figures.extend(delay::measure(&folder, args.runs).await?);
@@ -164,6 +175,16 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
     }
     if wants(Stage::History) {
         figures.extend(history::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Replay) {
+        figures.extend(replay::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Scale) {
+        figures.extend(scale::measure(&folder, args.rows, args.runs).await?);
+    }
+    if wants(Stage::Kafka) {
+        figures.extend(kafka::measure(&folder, args.rows, args.runs).await?);
+        figures.extend(kafka_delay::measure(&folder, args.runs).await?);
     }
     Ok(figures)
 }

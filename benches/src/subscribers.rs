@@ -35,10 +35,10 @@ const SUBSCRIBERS: [usize; 3] = [1, 100, 500];
 const BODY_ROWS: usize = 500;
 
 /// See [`BODY_ROWS`].
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Bodies of a measurement, and those before it that do not count.
-const BODIES: (usize, usize) = (1000, 200);
+pub(crate) const BODIES: (usize, usize) = (1000, 200);
 
 /// Symbols; a subscriber follows one of them if there are many subscribers.
 const SYMBOLS: usize = 12;
@@ -82,6 +82,20 @@ async fn subscribed(folder: &Path, mode: &str, subscribers: usize) -> anyhow::Re
     while !service.is_ready() {
         sleep(Duration::from_millis(5)).await;
     }
+    let delays = subscribe_to(&service, &rig.router(), mode, subscribers).await?;
+    service.end_subscriptions();
+    service.shutdown().await;
+    rig.close().await?;
+    Ok(delays)
+}
+
+/// Subscribes to a service that follows what is sent to the gateway.
+pub(crate) async fn subscribe_to(
+    service: &QueryService,
+    gateway: &Router,
+    mode: &str,
+    subscribers: usize,
+) -> anyhow::Result<Vec<f64>> {
     let address = serve(tourbillon_query::http::router(service.clone())).await?;
     let acks: Acks = Arc::new(Mutex::new(vec![None; BODIES.0]));
     let clients = (0..subscribers).map(|number| {
@@ -96,12 +110,8 @@ async fn subscribed(folder: &Path, mode: &str, subscribers: usize) -> anyhow::Re
     });
     let clients: Vec<_> = clients.collect();
     sleep(Duration::from_secs(1)).await;
-    feed(&rig, &acks).await?;
-    let delays = collected(clients).await?;
-    service.end_subscriptions();
-    service.shutdown().await;
-    rig.close().await?;
-    Ok(delays)
+    feed(gateway, &acks).await?;
+    collected(clients).await
 }
 
 async fn collected(
@@ -118,14 +128,13 @@ async fn collected(
 }
 
 /// Sends the bodies, each in its time, however long answers take.
-async fn feed(rig: &Rig, acks: &Acks) -> anyhow::Result<()> {
-    let router = rig.router();
+async fn feed(gateway: &Router, acks: &Acks) -> anyhow::Result<()> {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut sent = Vec::new();
     for number in 0..BODIES.0 {
         ticks.tick().await;
-        let (router, acks) = (router.clone(), Arc::clone(acks));
+        let (router, acks) = (gateway.clone(), Arc::clone(acks));
         sent.push(tokio::spawn(async move {
             let path = "/v1/streams/trades/events";
             call(&router, path, "application/x-ndjson", Some(body(number))).await?;

@@ -10,13 +10,18 @@ use tourbillon_lake::Lake;
 use tourbillon_shard_worker::{Worker, WorkerSettings};
 
 use crate::bodies::FORMATS;
+use crate::floors;
 use crate::rig::{Rig, WINDOW_NS, call};
 use crate::{Figure, rate};
 
 /// Longest a measurement may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub(crate) async fn measure(folder: &Path, rows: usize, runs: usize) -> anyhow::Result<Figure> {
+pub(crate) async fn measure(
+    folder: &Path,
+    rows: usize,
+    runs: usize,
+) -> anyhow::Result<Vec<Figure>> {
     let rig = Rig::new(folder).await?;
     let router = rig.router();
     let arrow = FORMATS[3];
@@ -26,7 +31,7 @@ pub(crate) async fn measure(folder: &Path, rows: usize, runs: usize) -> anyhow::
     // beats carry the watermark past the last window
     sleep(Duration::from_nanos(WINDOW_NS.unsigned_abs() * 5 / 2)).await;
     rig.gateway.shutdown().await;
-    let mut values = Vec::new();
+    let (mut values, mut shares) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let target = tempfile::tempdir_in(folder)?;
         let lake = Lake::open(target.path().to_str().unwrap_or_default())?;
@@ -49,13 +54,25 @@ pub(crate) async fn measure(folder: &Path, rows: usize, runs: usize) -> anyhow::
             );
             sleep(Duration::from_millis(2)).await;
         }
+        let took = begun.elapsed().as_secs_f64();
         values.push(rate(rows, begun.elapsed()) / 1e6);
         worker.shutdown().await;
+        let (written, floor) = floors::parquet(&rig).await?;
+        ensure!(written == rows, "the floor wrote {written} of {rows} rows");
+        shares.push(floor / took);
     }
     rig.close().await?;
-    Ok(Figure {
-        name: "worker, log to committed Parquet".into(),
-        unit: "M rows/s",
+    let figure = |name: &str, unit, values| Figure {
+        name: name.to_owned(),
+        unit,
         values,
-    })
+    };
+    Ok(vec![
+        figure("worker, log to committed Parquet", "M rows/s", values),
+        figure(
+            "worker: of decode and Arrow's Parquet writer, one thread",
+            "x",
+            shares,
+        ),
+    ])
 }

@@ -16,6 +16,15 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [
+        Self::Invalid,
+        Self::Unavailable,
+        Self::Fenced,
+        Self::Data,
+        Self::Internal,
+    ];
+
     /// Lower-case name used in logs, metrics and problem documents.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -116,6 +116,21 @@ pub enum IngestError {
         /// Lowest offset held.
         start: Offset,
     },
+    /// The log ends before the records that the newest commit was made from.
+    #[error(
+        "{} partition {} ends at offset {end}, but the store holds commits of the records below \
+         {wanted}: the log was truncated or restored from an older copy, or the store is another \
+         log's. See Restore in docs/OPERATIONS.md",
+        at.topic, at.partition
+    )]
+    Truncated {
+        /// Where.
+        at: TopicPartition,
+        /// The offset at which the log must end, at least.
+        wanted: Offset,
+        /// Where it ends.
+        end: Offset,
+    },
     /// The newest commit cannot be read.
     #[error("cannot find the newest commit of {stream} partition {partition}")]
     Commits {
@@ -204,7 +219,7 @@ impl IngestError {
             Self::Log { source, .. } => source.kind(),
             Self::Commits { source, .. } => source.kind(),
             Self::Fence(error) => error.kind(),
-            Self::Lost { .. } => ErrorKind::Data,
+            Self::Lost { .. } | Self::Truncated { .. } => ErrorKind::Data,
             Self::NotOpened { .. } | Self::Fenced(_) => ErrorKind::Fenced,
             Self::Cut(_)
             | Self::Frame { .. }

@@ -77,6 +77,7 @@ struct Shared {
 impl Gateway {
     /// Starts joining; [`Gateway::until_ready`] tells when that is done.
     pub fn start(settings: GatewaySettings, env: Environment) -> Self {
+        metrics::started();
         let gateway = Self(Arc::new(Shared {
             budget: Budget::new(settings.limits.in_flight_bytes),
             settings: Arc::new(settings),
@@ -357,3 +358,5 @@ async fn supervise(shared: Arc<Shared>) {
 mod growth_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truncated_tests;

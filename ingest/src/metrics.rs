@@ -5,7 +5,13 @@
 )]
 
 use metrics::{Counter, counter};
+use tourbillon_core::error::ErrorKind;
 use tourbillon_log::TopicPartition;
+
+const WRITERS_ENDED: &str = "tourbillon_ingest_writers_ended_total";
+const DRIFT_REFUSED: &str = "tourbillon_ingest_drift_refused_total";
+const REFUSED_REQUESTS: &str = "tourbillon_ingest_refused_requests_total";
+const REPEATED_ROWS: &str = "tourbillon_ingest_repeated_rows_total";
 
 /// Counters of one lane.
 #[derive(Clone)]
@@ -39,22 +45,33 @@ impl LaneMetrics {
     }
 }
 
+/// A gateway starts. What may never happen is shown as 0 from here on: the first increase of a
+/// counter that was not there before cannot be seen.
+pub(crate) fn started() {
+    for name in [WRITERS_ENDED, DRIFT_REFUSED, REPEATED_ROWS] {
+        counter!(name).increment(0);
+    }
+    for kind in ErrorKind::ALL {
+        counter!(REFUSED_REQUESTS, "outcome" => kind.as_str()).increment(0);
+    }
+}
+
 /// A writer ended otherwise than by leaving.
 pub(crate) fn writer_ended() {
-    counter!("tourbillon_ingest_writers_ended_total").increment(1);
+    counter!(WRITERS_ENDED).increment(1);
 }
 
 /// A stamp of a client or another writer lay too far ahead.
 pub(crate) fn drift_refused() {
-    counter!("tourbillon_ingest_drift_refused_total").increment(1);
+    counter!(DRIFT_REFUSED).increment(1);
 }
 
 /// A request was answered with an error of this kind.
 pub(crate) fn refused(kind: &'static str) {
-    counter!("tourbillon_ingest_refused_requests_total", "outcome" => kind).increment(1);
+    counter!(REFUSED_REQUESTS, "outcome" => kind).increment(1);
 }
 
 /// Rows of a repeat were left out: they landed before the stream grew.
 pub(crate) fn repeated_rows(rows: usize) {
-    counter!("tourbillon_ingest_repeated_rows_total").increment(rows as u64);
+    counter!(REPEATED_ROWS).increment(rows as u64);
 }

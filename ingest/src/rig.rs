@@ -41,7 +41,7 @@ pub(crate) fn settings(nonce: &str) -> GatewaySettings {
     settings
 }
 
-async fn environment(client: Arc<dyn Log>) -> Environment {
+pub(crate) async fn environment(client: Arc<dyn Log>) -> Environment {
     let control = ControlTopic::open(Arc::clone(&client), "t").await.unwrap();
     Environment {
         log: client,

@@ -75,7 +75,7 @@ pub(crate) fn committed_group(records: usize) {
     histogram!("tourbillon_log_commit_group_records").record(records as f64);
 }
 
-/// The Kafka client reported an error that it goes on to retry.
-pub(crate) fn broker_error() {
-    counter!("tourbillon_log_broker_errors_total").increment(1);
+/// The Kafka client reported so many errors that it goes on to retry; 0 shows the counter.
+pub(crate) fn broker_errors(errors: u64) {
+    counter!("tourbillon_log_broker_errors_total").increment(errors);
 }

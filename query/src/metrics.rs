@@ -4,12 +4,14 @@
 //! Moments are given as such, in seconds since the epoch: `time() - x` is a delay, and goes on
 //! growing while nothing moves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::gauge;
-use tourbillon_core::control::{StreamDef, WriterPhase};
+use metrics::{Gauge, gauge};
+use tourbillon_core::control::{ControlView, StreamDef, WriterPhase};
 use tourbillon_core::hlc::Hlc;
+use tourbillon_core::ids::WriterId;
 
 use crate::partition::Partition;
 use crate::service::QueryService;
@@ -20,18 +22,13 @@ const EVERY: Duration = Duration::from_secs(1);
 impl QueryService {
     /// Sets the gauges for ever.
     pub(crate) async fn observe(&self) {
+        let mut joined = BTreeSet::new();
         loop {
             let view = self.control_view();
             for def in view.streams.values() {
                 self.observe_stream(def).await;
             }
-            for (id, writer) in &view.writers {
-                if writer.phase == WriterPhase::Joined && writer.last_hlc > Hlc::MIN {
-                    let ahead = seconds(writer.last_hlc.0.saturating_sub(writer.last_append_ns));
-                    gauge!("tourbillon_query_writer_drift_seconds", "writer" => id.0.to_string())
-                        .set(ahead);
-                }
-            }
+            joined = observe_writers(&view, &joined);
             tokio::time::sleep(EVERY).await;
         }
     }
@@ -71,6 +68,27 @@ impl QueryService {
         let stopped = if summary.stopped.is_some() { 1.0 } else { 0.0 };
         gauge!("tourbillon_query_partition_stopped", &labels).set(stopped);
     }
+}
+
+/// Shows the drift of each writer that is joined, and nothing of those that were before: what they
+/// last said would stand there, and trouble whoever watches, for ever. Gives who is joined.
+fn observe_writers(view: &ControlView, before: &BTreeSet<WriterId>) -> BTreeSet<WriterId> {
+    let mut joined = BTreeSet::new();
+    for (id, writer) in &view.writers {
+        if writer.phase == WriterPhase::Joined && writer.last_hlc > Hlc::MIN {
+            let ahead = writer.last_hlc.0.saturating_sub(writer.last_append_ns);
+            drift_of(*id).set(seconds(ahead));
+            joined.insert(*id);
+        }
+    }
+    for gone in before.difference(&joined) {
+        drift_of(*gone).set(f64::NAN);
+    }
+    joined
+}
+
+fn drift_of(writer: WriterId) -> Gauge {
+    gauge!("tourbillon_query_writer_drift_seconds", "writer" => writer.0.to_string())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are f64")]

@@ -101,7 +101,7 @@ impl Janitor {
         match fence_everywhere(self.log.as_ref(), &self.control, writer).await {
             Ok(()) => {
                 tracing::warn!(writer = writer.0, "silent writer fenced");
-                metrics::fenced();
+                metrics::fenced(1);
             }
             Err(error) => {
                 tracing::warn!(

@@ -107,6 +107,7 @@ impl Worker {
 
     /// Runs what an assigner says, as it changes.
     pub fn assigned(assigner: Arc<dyn Assigner>, means: Means) -> Self {
+        metrics::fenced(0);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let board = Board::default();

@@ -18,6 +18,15 @@ const RUNS: &str = "tourbillon_worker_runs";
 const BEGUN: &str = "tourbillon_worker_partitions_begun_total";
 /// Partitions that stopped and were started again, by the error's kind.
 const RESTARTS: &str = "tourbillon_worker_restarts_total";
+/// Compactions written by this worker, and their files.
+const COMPACTIONS: &str = "tourbillon_worker_compactions_total";
+const COMPACTED_FILES: &str = "tourbillon_worker_compacted_files_total";
+/// Segments that this worker removed.
+const REMOVED: &str = "tourbillon_worker_removed_segments_total";
+/// Times that the upkeep of a partition's files stopped for a while.
+const UPKEEP_ERRORS: &str = "tourbillon_worker_upkeep_errors_total";
+/// Writers that this worker fenced.
+const FENCED: &str = "tourbillon_worker_fenced_writers_total";
 
 #[expect(
     clippy::disallowed_macros,
@@ -40,8 +49,20 @@ pub(crate) fn open_rows(at: &TopicPartition) -> Gauge {
     )
 }
 
-/// This worker begins to run a partition.
+/// This worker begins to run a partition. What may never happen is shown as 0 from here on: the
+/// first increase of a counter that was not there before cannot be seen.
 pub(crate) fn begun(at: &TopicPartition) {
+    for name in [
+        COMMITS,
+        SEGMENTS,
+        RESTARTS,
+        COMPACTIONS,
+        COMPACTED_FILES,
+        REMOVED,
+        UPKEEP_ERRORS,
+    ] {
+        counter(name, at).increment(0);
+    }
     counter(BEGUN, at).increment(1);
     runs(at).set(1.0);
 }
@@ -68,18 +89,18 @@ pub(crate) fn restarted(at: &TopicPartition) {
 
 /// A compaction was written by this worker.
 pub(crate) fn compacted(at: &TopicPartition, files: usize) {
-    counter("tourbillon_worker_compactions_total", at).increment(1);
-    counter("tourbillon_worker_compacted_files_total", at).increment(files as u64);
+    counter(COMPACTIONS, at).increment(1);
+    counter(COMPACTED_FILES, at).increment(files as u64);
 }
 
 /// Segments whose rows compacted files hold were removed.
 pub(crate) fn removed(at: &TopicPartition, segments: usize) {
-    counter("tourbillon_worker_removed_segments_total", at).increment(segments as u64);
+    counter(REMOVED, at).increment(segments as u64);
 }
 
 /// The upkeep of a partition's files stopped and pauses.
 pub(crate) fn upkeep_failed(at: &TopicPartition) {
-    counter("tourbillon_worker_upkeep_errors_total", at).increment(1);
+    counter(UPKEEP_ERRORS, at).increment(1);
 }
 
 /// Rows and bare frames that this worker saw refused, by reason.
@@ -99,11 +120,11 @@ pub(crate) fn refused(at: &TopicPartition, verdict: Option<&Verdict>) {
     }
 }
 
-/// A silent writer was fenced by this worker.
+/// This worker fenced so many silent writers; 0 shows the counter.
 #[expect(
     clippy::disallowed_macros,
     reason = "this is where metrics are declared"
 )]
-pub(crate) fn fenced() {
-    metrics::counter!("tourbillon_worker_fenced_writers_total").increment(1);
+pub(crate) fn fenced(writers: u64) {
+    metrics::counter!(FENCED).increment(writers);
 }

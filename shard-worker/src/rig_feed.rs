@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use tourbillon_core::filter::{KeyFilter, KeyPredicate};
 use tourbillon_core::frame::{FrameHeader, FrameKind, SourcePart};
 use tourbillon_core::hlc::Hlc;
-use tourbillon_core::ids::{PartitionId, WriterId};
+use tourbillon_core::ids::WriterId;
 use tourbillon_core::partitioner::homes;
 
 use super::{EPOCH, Rig};

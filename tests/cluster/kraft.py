@@ -18,6 +18,7 @@ from processes import LOOPBACK, Server, ServerError, free_ports, spawn, wait_unt
 
 HEAP = "512m"
 PROTOCOLS = ("PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL")
+DETOUR = "DETOUR"
 START_LIMIT_S = 90
 STOP_GRACE_S = 10.0  # the last of three has no quorum to say goodbye to
 PROBE_TIMEOUT_S = 2
@@ -38,10 +39,13 @@ class Access:
 
 @dataclass(frozen=True)
 class Node:
-    """A broker and controller to be. Its listeners are called after their protocols."""
+    """A broker and controller to be. Its listeners are called after their protocols, but for one:
+    of DETOUR it tells clients `detour_port`, where nobody listens until a test does, who then has
+    their connections to this broker in his hands."""
 
     id: int
     ports: dict[str, int]
+    detour_port: int
     controller_port: int
     folder: Path
 
@@ -58,6 +62,10 @@ class Node:
 
     def listeners(self) -> str:
         return ",".join(f"{name}://{self.address_of(name)}" for name in self.ports)
+
+    def advertised(self) -> str:
+        told = {**self.ports, DETOUR: self.detour_port}
+        return ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in told.items())
 
     def live_brokers(self) -> int:
         """How many live brokers this one knows, by Kafka's own protocol; 0 without controller."""
@@ -76,13 +84,14 @@ def spawn_brokers(run: Path, libs: Path, count: int, access: Access) -> list[Nod
     java = shutil.which("java")
     if java is None:
         raise ServerError("`java` is not on the path; Kafka 4 needs Java 17")
-    each = len(PROTOCOLS) + 1
+    names = (*PROTOCOLS, DETOUR)
+    each = len(names) + 2
     ports = free_ports(each * count)
     nodes = []
     for i in range(count):
         own = ports[each * i : each * (i + 1)]
-        listeners = dict(zip(PROTOCOLS, own[1:], strict=True))
-        nodes.append(Node(i + 1, listeners, own[0], run / f"kafka-{i + 1}"))
+        listeners = dict(zip(names, own[2:], strict=True))
+        nodes.append(Node(i + 1, listeners, own[1], own[0], run / f"kafka-{i + 1}"))
     for node in nodes:
         node.folder.mkdir()
         (node.folder / "server.properties").write_text(_properties(node, nodes, access))
@@ -157,9 +166,13 @@ def _properties(node: Node, nodes: list[Node], access: Access) -> str:
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
         "listeners": f"{node.listeners()},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": node.listeners(),
+        "advertised.listeners": node.advertised(),
         "listener.security.protocol.map": ",".join(
-            [*(f"{name}:{name}" for name in PROTOCOLS), "CONTROLLER:PLAINTEXT"]
+            [
+                *(f"{name}:{name}" for name in PROTOCOLS),
+                f"{DETOUR}:PLAINTEXT",
+                "CONTROLLER:PLAINTEXT",
+            ]
         ),
         "log.dirs": node.folder / "data",
         "auto.create.topics.enable": "false",

@@ -73,10 +73,12 @@ def spawn(
 ) -> Server:
     """Starts a process in RUN/name, in its own session, and records it; logs to RUN/name.log."""
     log = run / f"{name}.log"
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         child = subprocess.Popen(
             list(argv),
             cwd=run / name,
+            # the store would take a client's keys for its own
+            env={key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -92,8 +94,31 @@ def spawn(
         grace_s=grace_s,
         litter=list(litter),
     )
-    record(run, [*recorded(run), server])
+    record(run, [*(other for other in recorded(run) if other.name != name), server])
     return server
+
+
+def named(run: Path, names: Sequence[str]) -> list[Server]:
+    """The recorded processes of these names."""
+    known = {server.name: server for server in recorded(run)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ServerError(f"no {', '.join(unknown)} in {run}: it has {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def kill(servers: Sequence[Server]) -> None:
+    """SIGKILL to all at once; returns when they are gone."""
+    for server in servers:
+        server.signal(signal.SIGKILL)
+    _until_gone(servers)
+
+
+def again(run: Path, server: Server) -> None:
+    """Starts a process that has ended as it was started before, on the same data and ports."""
+    if server.is_alive():
+        raise ServerError(f"{server.name} still runs")
+    spawn(run, server.name, server.argv, server.grace_s, server.litter)
 
 
 def recorded(run: Path) -> list[Server]:
@@ -119,16 +144,21 @@ def stop_all(servers: Sequence[Server]) -> None:
         server.signal(signal.SIGTERM)
     begun = time.monotonic()
     while left := [server for server in servers if server.is_alive()]:
-        waited_s = time.monotonic() - begun
-        for server in left:
-            if waited_s > server.grace_s:
-                server.signal(signal.SIGKILL)
-            if waited_s > server.grace_s + KILL_LIMIT_S:
-                raise ServerError(f"{server.name} ({server.pid}) is still alive after SIGKILL")
+        late = [server for server in left if time.monotonic() - begun > server.grace_s]
+        if late:
+            kill(late)
         time.sleep(POLL_S)
     for server in servers:
         for file in server.litter:
             Path(file).unlink(missing_ok=True)
+
+
+def _until_gone(servers: Sequence[Server]) -> None:
+    begun = time.monotonic()
+    while left := [server for server in servers if server.is_alive()]:
+        if time.monotonic() - begun > KILL_LIMIT_S:
+            raise ServerError(f"{left[0].name} ({left[0].pid}) is still alive after SIGKILL")
+        time.sleep(POLL_S)
 
 
 def wait_until(

@@ -1,6 +1,7 @@
 """SeaweedFS as an S3 store without authentication: it takes any signature, or none."""
 
 import http.client
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,11 @@ SOCKETS = ("filer", "filer-grpc", "master-grpc", "s3", "s3-grpc", "volume-grpc")
 PROBE_OBJECT = f"/{BUCKET}/ready-probe"
 
 
-def spawn_store(run: Path, weed: Path) -> int:
-    """Starts the store; returns its port."""
+def spawn_store(run: Path, weed: Path, disk_mib: int | None) -> int:
+    """Starts the store, on a disk of its own of this size if one is given; returns its port."""
     (run / "s3").mkdir()
+    if disk_mib is not None:
+        _mount(run / "s3", disk_mib)
     ports = free_ports(8)
     litter = [f"/tmp/seaweedfs-{role}-{port}.sock" for role in SOCKETS for port in ports]
     spawn(run, "s3", _command(weed, run / "s3", ports), STOP_GRACE_S, litter)
@@ -26,6 +29,19 @@ def spawn_store(run: Path, weed: Path) -> int:
 def wait_ready(port: int, servers: Sequence[Server]) -> None:
     """Waits until the store keeps the second of two writers out."""
     wait_until(f"S3 store at port {port}", lambda: _is_ready(port), servers, START_LIMIT_S)
+
+
+def unmount(run: Path) -> None:
+    """Takes the store's own disk away, if it has one."""
+    if (run / "s3").is_mount():
+        subprocess.run(["umount", "--lazy", run / "s3"], check=True)
+
+
+def _mount(folder: Path, size_mib: int) -> None:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", folder]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ServerError(f"no disk of {size_mib} MiB for the store: {done.stderr.strip()}")
 
 
 def _command(weed: Path, folder: Path, ports: list[int]) -> list[str]:

@@ -1,13 +1,17 @@
 """Real Kafka and a real S3 store for the cluster tests, without containers.
 
     python3 tests/cluster/servers.py install                     fetch them (Maven, pip)
-    python3 tests/cluster/servers.py start --run DIR [--brokers 3]
+    python3 tests/cluster/servers.py start --run DIR [--brokers 3] [--store-disk-mib N]
     . DIR/env                                                    what the service needs
     python3 tests/cluster/servers.py status --run DIR
+    python3 tests/cluster/servers.py kill --run DIR kafka-2      kill -9
+    python3 tests/cluster/servers.py again --run DIR kafka-2     what has ended; also freeze, thaw
+                                                                 and restart
     python3 tests/cluster/servers.py stop --run DIR
 
 Needs Python 3.11, Java 17, openssl, and mvn and pip for `install`. Everything listens on free ports of
-127.0.0.1, so several sets run side by side. `start` begins with empty servers each time and ends
+127.0.0.1, so several sets run side by side. `--store-disk-mib` gives the store a disk of its own,
+which can be filled up; it needs root. `start` begins with empty servers each time and ends
 when they answer; DIR keeps logs and data after `stop`.
 Exit codes: 0 done, 1 failed, 3 (`status`) not all alive.
 """
@@ -15,10 +19,12 @@ Exit codes: 0 done, 1 failed, 3 (`status`) not all alive.
 import argparse
 import shlex
 import shutil
+import signal
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import certificates
@@ -30,6 +36,9 @@ from processes import ServerError
 
 DEFAULT_CACHE = Path(__file__).resolve().parents[2] / ".ci" / "cache"
 OWN_FOLDERS = ("s3", "kafka-", "certificates")
+# brokers hand their partitions over first
+RESTART_GRACE_S = 60.0
+ON_ONE = ("kill", "freeze", "thaw", "again", "restart")
 
 
 def main() -> int:
@@ -39,6 +48,11 @@ def main() -> int:
         "start": _start,
         "stop": _stop,
         "status": _status,
+        "kill": _kill,
+        "freeze": lambda arguments: _signal(arguments, signal.SIGSTOP),
+        "thaw": lambda arguments: _signal(arguments, signal.SIGCONT),
+        "again": _again,
+        "restart": _restart,
     }
     try:
         return commands[arguments.command](arguments)
@@ -50,7 +64,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Kafka and S3 for the cluster tests.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("install", "start", "stop", "status"):
+    for name in ("install", "start", "stop", "status", *ON_ONE):
         command = commands.add_parser(name)
         if name in ("install", "start"):
             command.add_argument("--cache", type=_folder, default=DEFAULT_CACHE)
@@ -58,6 +72,9 @@ def _parse() -> argparse.Namespace:
             command.add_argument("--run", type=_folder, required=True)
         if name == "start":
             command.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+            command.add_argument("--store-disk-mib", type=int)
+        if name in ON_ONE:
+            command.add_argument("names", nargs="+", metavar="NAME")
     return parser.parse_args()
 
 
@@ -77,7 +94,7 @@ def _start(arguments: argparse.Namespace) -> int:
     _prepare(run)
     begun = time.monotonic()
     try:
-        port = seaweed.spawn_store(run, install.weed_binary(cache))
+        port = seaweed.spawn_store(run, install.weed_binary(cache), arguments.store_disk_mib)
         made = certificates.make(run / "certificates")
         access = kraft.Access("ticks", uuid.uuid4().hex, made)
         nodes = kraft.spawn_brokers(run, install.kafka_libs(cache), arguments.brokers, access)
@@ -92,6 +109,9 @@ def _start(arguments: argparse.Namespace) -> int:
     environment = {
         **_environment([node.address for node in nodes], f"http://{processes.LOOPBACK}:{port}"),
         **_access(nodes, access),
+        **_faults(run, nodes, arguments.store_disk_mib),
+        # for the measurements beside Kafka's own tools
+        "TOURBILLON_TEST_KAFKA_LIBS": str(install.kafka_libs(cache)),
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
     (run / "env").write_text("".join(lines))
@@ -105,9 +125,12 @@ def _prepare(run: Path) -> None:
     if alive:
         raise ServerError(f"{', '.join(alive)} of {run} still run: stop them first")
     run.mkdir(parents=True, exist_ok=True)
+    seaweed.unmount(run)
     for entry in run.iterdir():
         if entry.is_dir() and entry.name.startswith(OWN_FOLDERS):
             shutil.rmtree(entry)
+        elif entry.suffix == ".log":
+            entry.unlink()
     for name in ("pids.json", "env"):
         (run / name).unlink(missing_ok=True)
 
@@ -141,10 +164,46 @@ def _access(nodes: list[kraft.Node], access: kraft.Access) -> dict[str, str]:
     }
 
 
+def _faults(run: Path, nodes: list[kraft.Node], disk_mib: int | None) -> dict[str, str]:
+    """For the tests that break things: where this is run, and what they may stand between."""
+    detours = (f"{node.detour_port}={node.ports[kraft.DETOUR]}" for node in nodes)
+    disk = {} if disk_mib is None else {"TOURBILLON_TEST_STORE_DISK": str(run / "s3")}
+    return {
+        "TOURBILLON_TEST_SERVERS": str(run),
+        "TOURBILLON_TEST_DETOURS": ",".join(detours),
+        **disk,
+    }
+
+
+def _kill(arguments: argparse.Namespace) -> int:
+    processes.kill(processes.named(arguments.run, arguments.names))
+    return 0
+
+
+def _signal(arguments: argparse.Namespace, number: signal.Signals) -> int:
+    for server in processes.named(arguments.run, arguments.names):
+        server.signal(number)
+    return 0
+
+
+def _again(arguments: argparse.Namespace) -> int:
+    for server in processes.named(arguments.run, arguments.names):
+        processes.again(arguments.run, server)
+    return 0
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    for server in processes.named(arguments.run, arguments.names):
+        processes.stop_all([replace(server, grace_s=RESTART_GRACE_S)])
+        processes.again(arguments.run, server)
+    return 0
+
+
 def _stop(arguments: argparse.Namespace) -> int:
     servers = processes.recorded(arguments.run)
     alive = [server.name for server in servers if server.is_alive()]
     processes.stop_all(servers)
+    seaweed.unmount(arguments.run)
     print(f"stopped: {', '.join(alive) or 'nothing was running'}")
     return 0
 

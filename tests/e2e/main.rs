@@ -17,6 +17,7 @@ mod demo;
 mod identity;
 mod limits;
 mod load;
+mod recovery;
 mod replay;
 mod tamper;
 mod verify;

@@ -15,15 +15,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// The binary under test.
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tourbillon");
+/// The binary under test, unless TOURBILLON_TEST_BINARY names another, as one built for release.
+const BINARY: &str = env!("CARGO_BIN_EXE_tourbillon");
 
 /// How long a process may take to listen, and to be ready.
 const START: Duration = Duration::from_secs(60);
 
 /// A run of the binary that takes nothing from the environment but the store's credentials.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(BINARY);
+    let given = std::env::var("TOURBILLON_TEST_BINARY");
+    let mut command = Command::new(given.as_deref().unwrap_or(BINARY));
     for (name, _) in std::env::vars() {
         if name.starts_with("TOURBILLON_") || name == "RUST_LOG" {
             command.env_remove(name);
@@ -35,9 +36,16 @@ pub(crate) fn binary() -> Command {
 /// A service of this project, killed when dropped.
 pub(crate) struct Service {
     child: Child,
-    args: Vec<String>,
+    launch: Launch,
     pub(crate) url: String,
     log: Logged,
+}
+
+/// How a process is started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Launch {
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
 }
 
 /// What a service has logged so far.
@@ -51,8 +59,12 @@ impl Service {
 
     /// Starts it on an address of the test's choice.
     pub(crate) fn start_on(args: &[&str], listen: &str) -> Self {
-        let args = owned(args);
-        let (child, lines, log) = spawn(&args, listen);
+        Self::launch(plain(args), listen)
+    }
+
+    /// Starts a process and waits until it listens.
+    pub(crate) fn launch(launch: Launch, listen: &str) -> Self {
+        let (child, lines, log) = spawn(&launch, listen);
         let until = Instant::now() + START;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -64,7 +76,7 @@ impl Service {
                 let url = format!("http://{address}");
                 return Self {
                     child,
-                    args,
+                    launch,
                     url,
                     log,
                 };
@@ -74,12 +86,16 @@ impl Service {
 
     /// Starts it on a free address and waits for nothing: it may never listen.
     pub(crate) fn begin(args: &[&str]) -> Self {
-        let (args, address) = (owned(args), free_address());
-        let (child, _, log) = spawn(&args, &address);
+        Self::launch_unheard(plain(args), &free_address())
+    }
+
+    /// Starts a process and waits for nothing.
+    pub(crate) fn launch_unheard(launch: Launch, address: &str) -> Self {
+        let (child, _, log) = spawn(&launch, address);
         let url = format!("http://{address}");
         Self {
             child,
-            args,
+            launch,
             url,
             log,
         }
@@ -94,8 +110,18 @@ impl Service {
     pub(crate) fn respawn(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
-        let address = self.url.trim_start_matches("http://");
-        (self.child, _, self.log) = spawn(&self.args, address);
+        self.again();
+    }
+
+    /// SIGTERM, and another on the same address once it has ended, for whose start nobody waits.
+    pub(crate) fn restart(&mut self) {
+        signal(self.pid(), "TERM");
+        assert!(self.until_ended().success(), "it ends well");
+        self.again();
+    }
+
+    fn again(&mut self) {
+        (self.child, _, self.log) = spawn(&self.launch, self.address());
     }
 
     /// Starts and waits until it is ready.
@@ -109,6 +135,11 @@ impl Service {
         eventually("ready", START, || {
             get(&format!("{}/readyz", self.url)).is_ok_and(|(code, _)| code == 200)
         });
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -129,6 +160,10 @@ impl Service {
 
     /// Waits until it has ended.
     pub(crate) fn ended(mut self) -> ExitStatus {
+        self.until_ended()
+    }
+
+    fn until_ended(&mut self) -> ExitStatus {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
@@ -140,14 +175,18 @@ impl Service {
     }
 }
 
-fn owned(args: &[&str]) -> Vec<String> {
-    args.iter().map(|arg| (*arg).to_owned()).collect()
+fn plain(args: &[&str]) -> Launch {
+    Launch {
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        env: Vec::new(),
+    }
 }
 
 /// Starts a process; the lines it logs, as they come and together.
-fn spawn(args: &[String], listen: &str) -> (Child, mpsc::Receiver<String>, Logged) {
+fn spawn(launch: &Launch, listen: &str) -> (Child, mpsc::Receiver<String>, Logged) {
     let mut child = binary()
-        .args(args)
+        .envs(launch.env.iter().cloned())
+        .args(&launch.args)
         .args(["--listen", listen])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -289,7 +328,7 @@ fn client() -> reqwest::Client {
         .expect("a client")
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

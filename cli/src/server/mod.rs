@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::{Listener, ListenerExt};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -58,7 +59,7 @@ impl Server {
         let stop = CancellationToken::new();
         let until = stop.clone().cancelled_owned();
         let task = tokio::spawn(async move {
-            axum::serve(listener, app)
+            axum::serve(prompt(listener), app)
                 .with_graceful_shutdown(until)
                 .await
         });
@@ -78,6 +79,16 @@ impl Server {
             abort.abort();
         }
     }
+}
+
+/// Connections send each piece of an answer at once. By default a piece waits until the client has
+/// acknowledged the one before, which takes clients up to 40 ms.
+fn prompt(listener: TcpListener) -> impl Listener<Addr = SocketAddr> {
+    listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection is slower than it could be");
+        }
+    })
 }
 
 /// Takes an address, before anything else is begun.

@@ -1,13 +1,71 @@
 //! Reading a partition's frame headers from its newest commit on, to learn its watermark and its cut.
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tourbillon_core::control::StreamDef;
 use tourbillon_core::frame::FrameHeader;
-use tourbillon_core::ids::Offset;
+use tourbillon_core::ids::{Offset, PartitionId};
 use tourbillon_core::machine::PartitionMachine;
-use tourbillon_log::{LogReader, TopicPartition};
+use tourbillon_core::manifest::CommitBody;
+use tourbillon_log::{LogError, LogReader, TopicPartition};
 
 use crate::error::IngestError;
 use crate::settings::Environment;
+
+/// Partitions whose newest commit is looked for at the same time.
+pub(super) const PARALLEL_LOOKS: usize = 16;
+
+/// Refuses a log that ends before the records that its commits were made from: it was restored from
+/// an older copy, or the store is another log's. To be called before anything is written, for each
+/// try to join appends a little, until the log seems long enough and nobody notices any more.
+pub(super) async fn check_log(env: &Environment) -> Result<(), IngestError> {
+    let view = env.control.view();
+    let partitions = view.streams.values().flat_map(|def| {
+        let numbers = (0..def.partitions).map(PartitionId);
+        numbers.map(move |partition| check_partition(env, def, partition))
+    });
+    let checks = stream::iter(partitions.collect::<Vec<_>>());
+    checks.buffer_unordered(PARALLEL_LOOKS).try_collect().await
+}
+
+async fn check_partition(
+    env: &Environment,
+    def: &StreamDef,
+    partition: PartitionId,
+) -> Result<(), IngestError> {
+    let Some(commit) = newest(env, def, partition).await? else {
+        return Ok(());
+    };
+    let topic = env.control.stream_topic(&def.name);
+    let at = TopicPartition { topic, partition };
+    let range = env.log.range(&at).await;
+    let end = range.map_err(|source| failed("read", &at, source))?.end;
+    if end < commit.next_offset {
+        let wanted = commit.next_offset;
+        return Err(IngestError::Truncated { at, wanted, end });
+    }
+    Ok(())
+}
+
+async fn newest(
+    env: &Environment,
+    def: &StreamDef,
+    partition: PartitionId,
+) -> Result<Option<CommitBody>, IngestError> {
+    let newest = env.commits.newest(&def.name, partition).await;
+    newest.map_err(|source| IngestError::Commits {
+        stream: def.name.clone(),
+        partition,
+        source: Box::new(source),
+    })
+}
+
+fn failed(step: &'static str, at: &TopicPartition, source: LogError) -> IngestError {
+    IngestError::Log {
+        step,
+        at: at.clone(),
+        source: Box::new(source),
+    }
+}
 
 /// The partition's state, as far as it was read.
 #[derive(Debug)]
@@ -24,22 +82,11 @@ impl HeaderFollower {
         def: &StreamDef,
         at: TopicPartition,
     ) -> Result<Self, IngestError> {
-        let (stream, partition) = (def.name.clone(), at.partition);
-        let newest = env.commits.newest(&stream, partition).await;
-        let newest = newest.map_err(|source| IngestError::Commits {
-            stream,
-            partition,
-            source: Box::new(source),
-        })?;
-        let machine = newest.map_or_else(
+        let machine = newest(env, def, at.partition).await?.map_or_else(
             || PartitionMachine::new(def.rules),
             |body| PartitionMachine::restore(def.rules, &body.state, body.next_offset),
         );
-        let failed = |source| IngestError::Log {
-            step: "read",
-            at: at.clone(),
-            source: Box::new(source),
-        };
+        let failed = |source| failed("read", &at, source);
         let (start, wanted) = (
             env.log.range(&at).await.map_err(failed)?.start,
             machine.next_offset(),
@@ -53,6 +100,11 @@ impl HeaderFollower {
             machine,
             reader,
         })
+    }
+
+    /// The partition.
+    pub(super) fn at(&self) -> &TopicPartition {
+        &self.at
     }
 
     /// The state.
@@ -77,12 +129,8 @@ impl HeaderFollower {
     ) -> Result<(), IngestError> {
         while !wanted(&self.machine) {
             let records = self.reader.next().await;
-            let failed = |source| IngestError::Log {
-                step: "read",
-                at: self.at.clone(),
-                source: Box::new(source),
-            };
-            for record in records.map_err(failed)? {
+            let records = records.map_err(|source| failed("read", &self.at, source));
+            for record in records? {
                 let header = FrameHeader::decode(&record.payload)
                     .map(|(header, _)| header)
                     .ok();

@@ -62,6 +62,7 @@ impl Writer {
         number: u64,
         floor: Hlc,
     ) -> Result<Arc<Self>, IngestError> {
+        follow::check_log(&env).await?;
         let nonce = format!("{}-{number}", settings.nonce);
         let join = ControlRecord::Join {
             gateway: settings.name.clone(),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tourbillon_core::broken::{Rule, broken};
@@ -23,7 +24,7 @@ use tourbillon_core::machine::{PartitionMachine, SOURCE_EXPIRY_NS};
 use tourbillon_log::TopicPartition;
 
 use super::draft::Queued;
-use super::follow::HeaderFollower;
+use super::follow::{HeaderFollower, PARALLEL_LOOKS};
 use super::{Writer, lane, lease};
 use crate::earlier::Earlier;
 use crate::error::IngestError;
@@ -90,11 +91,17 @@ impl Writer {
         }
         let mut lanes = old.to_vec();
         let mut followers: Vec<_> = old.iter().map(|_| None).collect();
-        for partition in (0..def.partitions).skip(old.len()).map(PartitionId) {
-            let (lane, follower) = self.open_partition(def, self.at(def, partition)).await?;
+        // to find out where to begin takes longest, and may be done in any order
+        let new = (0..def.partitions).skip(old.len()).map(PartitionId);
+        let mut begun = stream::iter(new.map(|partition| self.at(def, partition)))
+            .map(|at| HeaderFollower::start(&self.env, def, at))
+            .buffered(PARALLEL_LOOKS);
+        while let Some(follower) = begun.try_next().await? {
+            let (lane, follower) = self.open_partition(def, follower).await?;
             lanes.push(lane);
             followers.push(Some(follower));
         }
+        drop(begun);
         let declared = known.as_ref().map(|open| Arc::clone(&open.declared));
         let open = OpenStream {
             lanes: lanes.into(),
@@ -124,9 +131,9 @@ impl Writer {
     async fn open_partition(
         self: &Arc<Self>,
         def: &StreamDef,
-        at: TopicPartition,
+        mut follower: HeaderFollower,
     ) -> Result<(Lane, HeaderFollower), IngestError> {
-        let mut follower = HeaderFollower::start(&self.env, def, at.clone()).await?;
+        let at = follower.at().clone();
         let range = self.env.log.range(&at).await;
         follower
             .through(range.map_err(|e| self.log_failed("read", &at, e))?.end)

@@ -14,7 +14,7 @@ use tourbillon_core::ids::Offset;
 use super::Partition;
 use super::events::Events;
 use super::settings::Config;
-use crate::{LogError, LogRange};
+use crate::{LogError, LogRange, TopicPartition};
 
 /// Wait before a partition that is changing its leader is asked again.
 const MOVING_PAUSE: Duration = Duration::from_millis(50);
@@ -164,7 +164,8 @@ impl Cluster {
         asked.await.map_err(|error| self.no_answer(topic, error))
     }
 
-    /// What can be read now. A partition that is changing its leader is asked again.
+    /// What can be read now. A partition that is changing its leader is asked again: the client
+    /// calls one without a leader unknown, so that the topic's state must tell.
     pub(super) async fn range(&self, of: &Partition) -> Result<LogRange, LogError> {
         let deadline = Instant::now() + self.timeout;
         loop {
@@ -172,14 +173,27 @@ impl Cluster {
                 Ok(range) => return Ok(range),
                 Err(error) => error,
             };
-            match error.rdkafka_error_code() {
-                Some(code) if is_unknown(code) => return Err(LogError::unknown_partition(&of.at)),
-                Some(code) if is_moving(code) && Instant::now() < deadline => {}
-                _ => return Err(self.no_answer(&of.at.topic, error)),
+            let code = error.rdkafka_error_code();
+            if !code.is_some_and(|code| is_moving(code) || is_unknown(code)) {
+                return Err(self.no_answer(&of.at.topic, error));
             }
-            // the client learns of the new leader only from a topic's state
-            self.topic(&of.at.topic).await?;
+            // the client learns of the new leader only from this, too
+            self.check_known(&of.at).await?;
+            if Instant::now() >= deadline {
+                return Err(self.no_answer(&of.at.topic, error));
+            }
             sleep(MOVING_PAUSE).await;
+        }
+    }
+
+    /// Fails if the cluster does not know the partition.
+    pub(super) async fn check_known(&self, at: &TopicPartition) -> Result<(), LogError> {
+        match self.topic(&at.topic).await? {
+            None => Err(LogError::unknown_topic(&at.topic)),
+            Some(topic) if topic.partitions <= at.partition.0 => {
+                Err(LogError::unknown_partition(at))
+            }
+            Some(_) => Ok(()),
         }
     }
 

@@ -218,7 +218,7 @@ impl ClientContext for Events {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        metrics::broker_error();
+        metrics::broker_errors(1);
         let reason = self.0.config.redact(reason);
         tracing::debug!(%error, reason, "kafka client error, goes on");
         let code = error.rdkafka_error_code();

@@ -85,6 +85,7 @@ impl KafkaLog {
         let config = Config::new(settings)?;
         let cluster = Arc::new(Cluster::new(config, timeout, closed.subscribe())?);
         let brokers = cluster.connect().await?;
+        crate::metrics::broker_errors(0);
         tracing::info!(settings = ?cluster.config, brokers, "connected to kafka");
         Ok(Self {
             sender: Sender::new(Arc::clone(&cluster))?,

@@ -26,8 +26,8 @@ use super::producer::{Missing, append_time_ns};
 use crate::batch::ReadBatch;
 use crate::{LogError, LogReader, LogRecord};
 
-/// Times in a row that a reader starts anew because its client does not know a partition that the
-/// cluster knows, as happens right after it was created.
+/// Times in a row that a reader starts anew, before it says so, because its client does not know a
+/// partition that the cluster knows: as happens right after it was made, and without a leader.
 const MAX_RESTARTS: u32 = 20;
 
 /// Wait before such a start.
@@ -136,11 +136,15 @@ impl KafkaReader {
             }
             // readers need no group, only its name
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => Ok(()),
-            Some(code) if is_unknown(code) && self.restarts < MAX_RESTARTS => {
+            // if the cluster does not know it either, `restart` says so
+            Some(code) if is_unknown(code) => {
                 drop_elsewhere(self.client.take());
-                Ok(())
+                if self.restarts < MAX_RESTARTS {
+                    return Ok(());
+                }
+                self.restarts = 0;
+                Err(LogError::read(at, self.position, Arc::new(error)))
             }
-            Some(code) if is_unknown(code) => Err(LogError::unknown_partition(at)),
             Some(
                 RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::OffsetOutOfRange
@@ -157,14 +161,7 @@ impl KafkaReader {
     /// Starts anew where the reader stands, if the cluster does know the partition.
     async fn restart(&mut self) -> Result<(), LogError> {
         sleep(RESTART_PAUSE).await;
-        let at = &self.partition.at;
-        match self.cluster.topic(&at.topic).await? {
-            None => return Err(LogError::unknown_topic(&at.topic)),
-            Some(topic) if topic.partitions <= at.partition.0 => {
-                return Err(LogError::unknown_partition(at));
-            }
-            Some(_) => {}
-        }
+        self.cluster.check_known(&self.partition.at).await?;
         self.restarts += 1;
         self.client = Some(start(&self.cluster, &self.partition, self.position).await?);
         Ok(())

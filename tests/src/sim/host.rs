@@ -42,7 +42,7 @@ pub(crate) enum Role {
 pub(crate) enum Service {
     Gateway(Gateway),
     Worker(Worker),
-    Query(QueryService),
+    Query(Box<QueryService>),
 }
 
 /// A process.
@@ -225,7 +225,7 @@ impl Boot {
         };
         match self.role {
             Role::Gateway => Service::Gateway(self.gateway(log, lake, control)),
-            Role::Query => Service::Query(QueryService::start(log, lake, control)),
+            Role::Query => Service::Query(Box::new(QueryService::start(log, lake, control))),
             Role::Roaming { number } => {
                 let means = Means {
                     log,
