@@ -10,7 +10,7 @@ only if a query then finds every row and the sums of its columns. Runs of the sy
 the same with the server on core 0 and the client on core 1. Each system waits `--settle` seconds
 after its rows, for what it does late: windows sealed, logs applied, files compacted.
 Needs Linux, Python 3.11, Java 17, mvn, apt-get and dpkg. Exit codes: 0 measured (whatever the
-verdict), 1 failed, 2 usage; with `--check` 3 where a target is missed.
+verdict), 1 failed, or a run did, 2 usage; with `--check` 3 where a target is missed.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from typing import Any
 import install
 from install import PeerError
 from market import Market
-from measure import TABLE, WARM_TABLE, Setup, client_on, disk_floor, run
+from measure import TABLE, WARM_TABLE, Run, Setup, client_on, disk_floor, run
 from report import Results, as_json, lines, verdicts
 from systems import System, everything
 
 SEED = 7
-MISSED = 3
+MISSED, INTERRUPTED = 3, 130
 
 
 def main() -> int:
@@ -43,11 +43,15 @@ def main() -> int:
     except PeerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     print("\n".join(["", *lines(results)]))
     if arguments.report:
         told = as_json(results, _conditions(arguments, results))
         arguments.report.write_text(json.dumps(told, indent=1) + "\n")
     missed = [verdict for verdict in verdicts(results) if not verdict.passes]
+    if results.failed:
+        return 1
     return MISSED if arguments.check and missed else 0
 
 
@@ -56,7 +60,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--tourbillon", type=_path, required=True, help="the release binary")
     parser.add_argument("--cache", type=_path, required=True)
     parser.add_argument("--rows", type=_positive, default=2_000_000)
-    parser.add_argument("--warm-rows", type=_positive, default=500_000)
+    parser.add_argument("--warm-rows", type=_positive, default=1_000_000)
     parser.add_argument("--runs", type=_positive, default=5)
     parser.add_argument("--pinned-runs", type=int, default=3, help="0: none")
     parser.add_argument("--in-flight", type=_positive, default=8)
@@ -90,11 +94,11 @@ def _measure(arguments: argparse.Namespace) -> Results:
     setup = _setup(arguments)
     for round_ in range(arguments.runs):
         results.floor.append(disk_floor(setup))
-        _round(results.whole, systems, round_, setup, None)
+        _round(results, results.whole, round_, setup, None)
     if arguments.pinned_runs and len(os.sched_getaffinity(0)) > 1:
         with client_on({1}):
             for round_ in range(arguments.pinned_runs):
-                _round(results.pinned, systems, round_, setup, "0")
+                _round(results, results.pinned, round_, setup, "0")
     return results
 
 
@@ -111,22 +115,25 @@ def _setup(arguments: argparse.Namespace) -> Setup:
 
 
 def _round(
-    runs: dict[str, list[Any]],
-    systems: list[System],
+    results: Results,
+    runs: dict[str, list[Run]],
     round_: int,
     setup: Setup,
     server_cores: str | None,
 ) -> None:
-    """Each system once; each round begins with another."""
-    first = round_ % max(len(systems), 1)
-    for system in [*systems[first:], *systems[:first]]:
-        done = run(system, setup, server_cores)
+    """Each system once; each round begins with another. A run that fails is told, not repeated."""
+    first = round_ % max(len(results.systems), 1)
+    where = "" if server_cores is None else f" on core {server_cores}"
+    for system in [*results.systems[first:], *results.systems[:first]]:
+        try:
+            done = run(system, setup, server_cores)
+        except PeerError as error:
+            results.failed.append(f"{system.name}{where}: {error}")
+            print(f"FAILED {results.failed[-1]}", flush=True)
+            continue
         runs.setdefault(system.name, []).append(done)
-        where = "" if server_cores is None else f" on core {server_cores}"
-        print(
-            f"{system.name}{where}: {done.rows_per_s / 1e6:.3f} M rows/s, {done.cpu_s:.2f} CPU s",
-            flush=True,
-        )
+        rate = f"{done.rows_per_s / 1e6:.3f} M rows/s, {done.cpu_s:.2f} CPU s"
+        print(f"{system.name}{where}: {rate}", flush=True)
 
 
 def _conditions(arguments: argparse.Namespace, results: Results) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Results:
     whole: dict[str, list[Run]] = field(default_factory=dict)
     pinned: dict[str, list[Run]] = field(default_factory=dict)
     floor: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def rate(self, runs: dict[str, list[Run]], name: str) -> float:
         return median(run.rows_per_s for run in runs[name])
@@ -82,6 +83,7 @@ def lines(results: Results) -> Iterator[str]:
         yield f"the same bytes written and flushed to one file, body by body: {floor:.3f} M rows/s"
     for name, reason in results.missing.items():
         yield f"{name} could not be had: {reason}"
+    yield from (f"a run failed and does not count: {failure}" for failure in results.failed)
     for system in results.systems:
         yield f"{system.name}: {system.promise}"
     yield ""
@@ -136,6 +138,7 @@ def as_json(results: Results, conditions: dict[str, Any]) -> dict[str, Any]:
             for system in results.systems
         },
         "missing": results.missing,
+        "failed": results.failed,
         "all_cores": of(results.whole),
         "one_core": of(results.pinned),
         "disk_floor_rows_per_s": results.floor,

@@ -15,7 +15,7 @@ from pathlib import Path
 from install import PeerError
 
 LOOPBACK = "127.0.0.1"
-START_LIMIT_S = 60.0
+START_LIMIT_S = 180.0
 STOP_LIMIT_S = 20.0
 REQUEST_LIMIT_S = 60.0
 POLL_S = 0.05
@@ -81,6 +81,8 @@ def started(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
+            # Linux shares cores out by session: this one must not live on the client's share
+            start_new_session=True,
         )
     try:
         yield Server(name, process, log)

@@ -1,17 +1,20 @@
 """What must hold before a figure is believed: python3 -m unittest discover -s benches/peers"""
 
+import contextlib
+import io
 import re
 import sys
 import tempfile
 import threading
 import unittest
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest import mock
 
 import install
+import line_protocol
 import measure
 import systems
 from install import PeerError
@@ -85,7 +88,7 @@ class Sink(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
+@contextlib.contextmanager
 def sink() -> Iterator[int]:
     Sink.got = []
     server = ThreadingHTTPServer((LOOPBACK, 0), Sink)
@@ -190,6 +193,23 @@ class ReportTest(unittest.TestCase):
         self.assertIn("questdb could not be had: mvn is not on the path", text)
         told = as_json(results, {})
         self.assertEqual(told["all_cores"]["tourbillon"]["median"]["rows_per_s"], 2e6)
+
+
+class RoundTest(unittest.TestCase):
+    def test_a_run_that_fails_is_told_and_the_others_go_on(self) -> None:
+        def run(system: systems.System, *_: object) -> Run:
+            if system.name == "influxdb":
+                raise PeerError("no room")
+            return RUN
+
+        results = Results(systems.everything(BINARY), {})
+        setup = measure.Setup(Path(), Path(), Feed([], TOTALS), Feed([], TOTALS), 1, 0.0)
+        with mock.patch("line_protocol.run", run), contextlib.redirect_stdout(io.StringIO()):
+            line_protocol._round(results, results.whole, 1, setup, None)
+        self.assertEqual(results.failed, ["influxdb: no room"])
+        self.assertNotIn("influxdb", results.whole)
+        begun_with_the_second = ["questdb, sync", "questdb, nosync", "victoria-metrics"]
+        self.assertEqual(list(results.whole), [*begun_with_the_second, "tourbillon"])
 
 
 class InstallTest(unittest.TestCase):
