@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,14 @@ def _measure(arguments: argparse.Namespace) -> Results:
     systems = [system for system in chosen if system.peer not in missing]
     results = Results(systems, missing, versions)
     setup = _setup(arguments)
+    try:
+        _rounds(arguments, results, setup)
+    finally:
+        shutil.rmtree(setup.folder, ignore_errors=True)
+    return results
+
+
+def _rounds(arguments: argparse.Namespace, results: Results, setup: Setup) -> None:
     for round_ in range(arguments.runs):
         results.floor.append(disk_floor(setup))
         _round(results, results.whole, round_, setup, None)
@@ -99,7 +108,6 @@ def _measure(arguments: argparse.Namespace) -> Results:
         with client_on({1}):
             for round_ in range(arguments.pinned_runs):
                 _round(results, results.pinned, round_, setup, "0")
-    return results
 
 
 def _chosen(system: System, names: list[str] | None) -> bool:
