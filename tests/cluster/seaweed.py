@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from processes import LOOPBACK, Server, free_ports, spawn, wait_until
+from processes import LOOPBACK, Server, ServerError, free_ports, spawn, wait_until
 
 BUCKET = "tourbillon"
 START_LIMIT_S = 60
