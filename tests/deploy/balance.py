@@ -1,11 +1,12 @@
 """The load balancer's file, in front of a standalone service that stands for every backend."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from deployment import Deployment
-from processes import LOOPBACK, answers, free_port, request, started
+from processes import LOOPBACK, NotStarted, answers, eventually, free_port, request, started
 
 GATEWAYS, QUERIES = "gateways", "queries"
 EVENTS = "/v1/streams/balanced/events"
@@ -42,6 +43,7 @@ REQUESTS = [
 def balance(deployment: Deployment, url: str, folder: Path) -> Iterator[str]:
     """Each request reaches the right kind of process and is answered."""
     port, log = free_port(), folder / "haproxy.log"
+    asked = {(method, path) for method, path, *_ in REQUESTS}
     file = folder / "haproxy.cfg"
     file.write_text(here(deployment, url.removeprefix("http://"), port))
     with started(["haproxy", "-f", str(file)], {}, log) as process:
@@ -51,7 +53,10 @@ def balance(deployment: Deployment, url: str, folder: Path) -> Iterator[str]:
             got, told = request(front + path, method, body, content_type=media)
             if got != status:
                 yield f"{method} {path} through the balancer: {got}, not {status}: {told[:300]}"
-    went = dict(served(log.read_text()))
+        # a request is logged when its answer has been sent, which its client may see before
+        with contextlib.suppress(NotStarted):
+            eventually("every request is logged", lambda: asked <= served(log.read_text()).keys())
+    went = served(log.read_text())
     for method, path, _, _, backend, _ in REQUESTS:
         if went.get((method, path)) != backend:
             yield f"{method} {path} went to {went.get((method, path))}, not to {backend}"
@@ -69,7 +74,7 @@ def here(deployment: Deployment, service: str, port: int) -> str:
     )
 
 
-def served(log: str) -> Iterator[tuple[tuple[str, str], str]]:
+def served(log: str) -> dict[tuple[str, str], str]:
     """Requests in the balancer's log, and the backend that each went to."""
-    for backend, method, path in re.findall(r' clients (\w+)/\S+ .*"(\w+) (\S+) HTTP', log):
-        yield (method, path), backend
+    lines = re.findall(r' clients (\w+)/\S+ .*"(\w+) (\S+) HTTP', log)
+    return {(method, path): backend for backend, method, path in lines}

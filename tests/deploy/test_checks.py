@@ -94,7 +94,7 @@ class Mistakes(unittest.TestCase):
 class Reading(unittest.TestCase):
     def test_a_balancers_log_says_where_each_request_went(self) -> None:
         line = '1.1.1.1:5 [t] clients queries/query-1 0/0/0 200 - "GET /v1/x?a=b HTTP/1.1"'
-        self.assertEqual(list(balance.served(line)), [(("GET", "/v1/x?a=b"), "queries")])
+        self.assertEqual(balance.served(line), {("GET", "/v1/x?a=b"): "queries"})
 
     def test_variables_name_nobody_who_listens(self) -> None:
         given = {"K": "kafka-1:9092,kafka-2:9092", "S": "s3://b/p", "E": "http://s3:8333"}
