@@ -1,6 +1,7 @@
 //! Clients that send real ticks, looped, at a steady rate, repeat what was not acknowledged, and keep
 //! their own record of what was.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::support::client::acknowledged;
 use crate::support::{setting, shared};
 
 /// Clients, each with its own connections, source and keys.
@@ -75,9 +77,19 @@ impl Feed {
         Self { stop, acks, thread }
     }
 
-    /// What was acknowledged so far.
-    pub(crate) fn acks(&self) -> Vec<Ack> {
-        self.acks.lock().unwrap().clone()
+    /// Whether every client has had an acknowledgement since.
+    pub(crate) fn all_served_since(&self, since: Instant) -> bool {
+        let acks = self.acks.lock().unwrap();
+        let late = acks.iter().rev().take_while(|ack| ack.at > since);
+        let clients: BTreeSet<u64> = late.map(|ack| ack.client).collect();
+        (0..CLIENTS).all(|number| clients.contains(&number))
+    }
+
+    /// Rows acknowledged since.
+    pub(crate) fn rows_since(&self, since: Instant) -> u64 {
+        let acks = self.acks.lock().unwrap();
+        let late = acks.iter().rev().take_while(|ack| ack.at > since);
+        late.map(|ack| ack.rows).sum()
     }
 
     /// Lets each client repeat its last request until that is acknowledged; all that was.
@@ -153,19 +165,7 @@ impl Client {
             .header("tourbillon-source", format!("client-{}", self.number))
             .header("tourbillon-sequence", sequence)
             .body(body.to_owned());
-        let Ok(answer) = request.send().await else {
-            return false;
-        };
-        let status = answer.status();
-        // a request that is refused for good will not get better by repeating it
-        let may_help = status.is_server_error() || [408, 429].contains(&status.as_u16());
-        assert!(
-            status.is_success() || may_help,
-            "{status}: {:?}",
-            answer.text().await
-        );
-        // an answer that breaks off is none
-        status.is_success() && answer.bytes().await.is_ok()
+        acknowledged(request).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::account::{settled, wall_ns};
 use crate::deployment::{Deployment, Plan};
-use crate::feed::{Ack, CLIENTS, Feed};
+use crate::feed::{Ack, Feed};
 use crate::support::{eventually, runtime, setting};
 use crate::watch::{Sample, Watch, stood, through};
 
@@ -41,6 +41,18 @@ pub(crate) struct Stood {
     pub(crate) recovered: Duration,
 }
 
+/// What stands behind the log holds nobody up: the longest that anything may stand when it fails,
+/// on a machine that is busy too, and less than the fault lasts.
+const UNHARMED: Duration = Duration::from_secs(6);
+
+impl Stood {
+    /// Fails if acknowledgements, new rows or T stood for long.
+    pub(crate) fn unharmed(self) {
+        let longest = self.acks.max(self.newest).max(self.through);
+        assert!(longest < UNHARMED, "{self:?}");
+    }
+}
+
 impl Scene {
     /// Starts everything and waits until it works.
     pub(crate) fn begin(plan: &Plan) -> Option<Self> {
@@ -61,13 +73,7 @@ impl Scene {
     fn until_well(&self) -> Duration {
         let (since, now) = (Instant::now(), wall_ns());
         eventually("every client served", PATIENCE, || {
-            let acks = self.feed.acks();
-            let served = |number| {
-                acks.iter()
-                    .rev()
-                    .any(|ack| ack.client == number && ack.at > since)
-            };
-            (0..CLIENTS).all(served)
+            self.feed.all_served_since(since)
         });
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -85,12 +91,7 @@ impl Scene {
     /// Rows acknowledged a second, within the last `time`.
     pub(crate) fn rate(&self, time: Duration) -> f64 {
         let since = Instant::now().checked_sub(time).unwrap();
-        let acks = self.feed.acks();
-        let rows: u64 = acks
-            .iter()
-            .filter(|ack| ack.at > since)
-            .map(|ack| ack.rows)
-            .sum();
+        let rows = self.feed.rows_since(since);
         f64::from(u32::try_from(rows).unwrap()) / time.as_secs_f64()
     }
 

@@ -118,12 +118,12 @@ impl Servers {
         client.fetch_metadata(None, ANSWER).ok()
     }
 
-    /// The store's disk, if it is one of its own.
-    pub(crate) fn disk(&self) -> Option<&Path> {
+    /// The store's disk, if it is one of its own, or why the test is skipped.
+    pub(crate) fn disk(self) -> Option<PathBuf> {
         if self.disk.is_none() {
             eprintln!("skipped: the store has no disk of its own (start --store-disk-mib 2048)");
         }
-        self.disk.as_deref()
+        self.disk
     }
 
     /// What the store answers to a MiB that cannot be compressed.

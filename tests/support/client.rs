@@ -127,18 +127,23 @@ impl Work {
             .header("tourbillon-source", format!("client-{}", self.number))
             .header("tourbillon-sequence", sequence)
             .body(body);
-        let Ok(answer) = request.send().await else {
-            return false;
-        };
-        let status = answer.status();
-        // a request that is refused for good will not get better by repeating it
-        let may_help = status.is_server_error() || [408, 429].contains(&status.as_u16());
-        assert!(
-            status.is_success() || may_help,
-            "{status}: {:?}",
-            answer.text().await
-        );
-        // an answer that breaks off is none
-        status.is_success() && answer.bytes().await.is_ok()
+        acknowledged(request).await
     }
+}
+
+/// Whether a request was acknowledged. Fails if it was refused for good, for it will not get better
+/// by repeating it.
+pub(crate) async fn acknowledged(request: reqwest::RequestBuilder) -> bool {
+    let Ok(answer) = request.send().await else {
+        return false;
+    };
+    let status = answer.status();
+    let may_help = status.is_server_error() || [408, 429].contains(&status.as_u16());
+    assert!(
+        status.is_success() || may_help,
+        "{status}: {:?}",
+        answer.text().await
+    );
+    // an answer that breaks off is none
+    status.is_success() && answer.bytes().await.is_ok()
 }
