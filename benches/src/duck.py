@@ -16,7 +16,8 @@ asked = f"select {columns} from {source} where symbol = ? order by hlc, writer"
 times = []
 for _ in range(runs + 1):
     begun = time.perf_counter()
-    table = duck.execute(asked, [symbol]).fetch_arrow_table()
+    found = duck.execute(asked, [symbol])
+    table = (getattr(found, "to_arrow_table", None) or found.fetch_arrow_table)()
     times.append((time.perf_counter() - begun) * 1e3)
 proof = duck.execute(
     f"select count(*), sum(seq), sum(seq * seq % 1000003), sum(price) from {source} where symbol = ?",

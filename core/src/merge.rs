@@ -102,6 +102,11 @@ impl Merge {
         }
     }
 
+    /// From now on batches have `batch_rows` rows (at least 1).
+    pub fn cut_by(&mut self, batch_rows: usize) {
+        self.batch_rows = batch_rows.max(1);
+    }
+
     /// Gives an input its next batch.
     pub fn push(&mut self, input: usize, batch: RecordBatch) {
         if batch.num_rows() == 0 {

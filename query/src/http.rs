@@ -24,6 +24,7 @@ use tourbillon_core::time::format_time_ns;
 
 use crate::encode::{Encoder, OutputFormat};
 use crate::error::QueryError;
+use crate::order::Cut;
 use crate::params::WindowParams;
 use crate::plan::Batches;
 use crate::service::QueryService;
@@ -116,7 +117,8 @@ async fn page(
     pairs: &[(String, String)],
     format: OutputFormat,
 ) -> Result<Response, QueryError> {
-    let window = service.window(def, params).await?;
+    let cut = Cut::of(params.limit);
+    let window = service.window_cut(def, params, cut).await?;
     let path = format!("/v1/streams/{}/window", def.name);
     let next = window.next.as_ref();
     let told = Told {

@@ -11,7 +11,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
 use tourbillon_core::error::ErrorKind;
 use tourbillon_core::ids::{PartitionId, StreamName};
 use tourbillon_core::manifest::SegmentMeta;
@@ -20,9 +22,9 @@ use tourbillon_core::open_rows::RowRun;
 use tourbillon_lake::{Lake, LakeError, SegmentRead};
 
 use crate::error::QueryError;
+use crate::order::Cut;
 use crate::partition::View;
 use crate::tail::Queue;
-use crate::window::ANSWER_ROWS;
 
 /// Inputs of a merge that are opened at the same time.
 const PARALLEL_OPENS: usize = 16;
@@ -40,16 +42,17 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The rows of the window that are in views of it, in key order, in batches of
-    /// [`ANSWER_ROWS`].
-    pub(crate) fn merged(self: &Arc<Self>, views: Vec<View>) -> Batches {
-        self.merged_by(views, ANSWER_ROWS)
-    }
-
-    /// The same in batches of so many rows.
-    pub(crate) fn merged_by(self: &Arc<Self>, views: Vec<View>, rows: usize) -> Batches {
+    /// The rows of the window that are in views of it, in key order, cut as said.
+    pub(crate) fn merged(self: &Arc<Self>, views: Vec<View>, cut: Cut) -> Batches {
         let inputs = views.into_iter().flat_map(|view| self.inputs(view));
-        merge(inputs.collect(), Arc::clone(&self.read.columns), rows)
+        // where rows are at hand, other threads would only cost time
+        let spread = !self.read.few;
+        merge(
+            inputs.collect(),
+            Arc::clone(&self.read.columns),
+            cut,
+            spread,
+        )
     }
 
     /// One input for a partition's files, which follow one another, and one for each tail.
@@ -60,7 +63,13 @@ impl Plan {
             return inputs;
         }
         let (plan, before, moved) = (Arc::clone(self), view.before, view.moved);
-        let files = stream::iter(view.segments).then(move |segment| {
+        // a file that is looked through ahead is opened ahead too
+        let opened = if self.read.ahead && !self.read.keys.is_empty() {
+            2
+        } else {
+            1
+        };
+        let files = stream::iter(view.segments).map(move |segment| {
             let (plan, moved) = (Arc::clone(&plan), Arc::clone(&moved));
             let read = SegmentRead {
                 before: Some(before),
@@ -79,7 +88,7 @@ impl Plan {
                 }))
             }
         });
-        inputs.push(files.try_flatten().boxed());
+        inputs.push(files.buffered(opened).try_flatten().boxed());
         inputs
     }
 
@@ -125,31 +134,34 @@ impl Plan {
         batches.boxed()
     }
 
-    /// The columns to read, null where the run is older, and of them the rows that pass.
+    /// The rows that pass, and of them the columns to read, null where the run is older.
     fn tail_rows(&self, run: &RowRun) -> Result<RecordBatch, ArrowError> {
-        let columns = self.read.columns.fields().iter().map(|field| {
-            let found = run.rows.column_by_name(field.name()).cloned();
-            found.unwrap_or_else(|| new_null_array(field.data_type(), run.rows.num_rows()))
-        });
-        let rows = RecordBatch::try_new(Arc::clone(&self.read.columns), columns.collect())?;
         let rows = match &self.read.event {
-            Some(event) => event.filter(&rows)?,
-            None => rows,
+            Some(event) => &event.filter(&run.rows)?,
+            None => &run.rows,
         };
-        self.read.keys.filter(&rows)
+        let rows = self.read.keys.filter(rows)?;
+        let columns = self.read.columns.fields().iter().map(|field| {
+            let found = rows.column_by_name(field.name()).cloned();
+            found.unwrap_or_else(|| new_null_array(field.data_type(), rows.num_rows()))
+        });
+        RecordBatch::try_new(Arc::clone(&self.read.columns), columns.collect())
     }
 }
 
 /// Merges the inputs, reading each as it is needed.
-fn merge(inputs: Vec<Batches>, schema: SchemaRef, rows: usize) -> Batches {
-    let merge = Merge::new(inputs.len(), schema, rows);
-    let begun = stream::once(open(merge, inputs));
-    let merged = begun.map_ok(|start| {
-        stream::try_unfold(start, |(mut merge, mut inputs)| async move {
+fn merge(inputs: Vec<Batches>, schema: SchemaRef, cut: Cut, spread: bool) -> Batches {
+    let merge = Merge::new(inputs.len(), schema, cut.first);
+    let begun = stream::once(open(merge, inputs, spread));
+    let merged = begun.map_ok(move |start| {
+        stream::try_unfold(start, move |(mut merge, mut inputs)| async move {
             loop {
                 match merge.step()? {
                     MergeStep::Done => return Ok(None),
-                    MergeStep::Batch(batch) => return Ok(Some((batch, (merge, inputs)))),
+                    MergeStep::Batch(batch) => {
+                        merge.cut_by(cut.others);
+                        return Ok(Some((batch, (merge, inputs))));
+                    }
                     MergeStep::Need(input) => match inputs[input].try_next().await? {
                         Some(batch) => merge.push(input, batch),
                         None => merge.finish(input),
@@ -161,11 +173,25 @@ fn merge(inputs: Vec<Batches>, schema: SchemaRef, rows: usize) -> Batches {
     merged.try_flatten().boxed()
 }
 
-/// Gets the first batch of every input, several at the same time.
-async fn open(mut merge: Merge, inputs: Vec<Batches>) -> Result<(Merge, Vec<Batches>), QueryError> {
+/// Gets the first batch of every input, several at the same time, `spread` over threads if there
+/// are several.
+async fn open(
+    mut merge: Merge,
+    inputs: Vec<Batches>,
+    spread: bool,
+) -> Result<(Merge, Vec<Batches>), QueryError> {
+    let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+    let spread = spread && inputs.len() > 1 && !one_thread;
+    let begin = |input| async move {
+        if !spread {
+            return first_of(input).await;
+        }
+        let first = AbortOnDropHandle::new(tokio::spawn(first_of(input)));
+        first.await.map_err(LakeError::Task)?
+    };
     let firsts: Vec<_> = inputs
         .into_iter()
-        .map(|input| first_of(input).boxed())
+        .map(|input| begin(input).boxed())
         .collect();
     let mut firsts = stream::iter(firsts).buffered(PARALLEL_OPENS);
     let mut opened = Vec::new();

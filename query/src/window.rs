@@ -15,7 +15,7 @@ use tourbillon_core::schema::SYSTEM_COLUMNS;
 use tourbillon_lake::SegmentRead;
 
 use crate::error::QueryError;
-use crate::order::{self, Order};
+use crate::order::{self, Cut, Order};
 use crate::params::{Consistency, TimeBasis, WindowParams, wrong};
 use crate::partition::View;
 use crate::plan::{Batches, Plan};
@@ -81,6 +81,16 @@ impl QueryService {
         def: &Arc<StreamDef>,
         params: &WindowParams,
     ) -> Result<Window, QueryError> {
+        self.window_cut(def, params, Cut::LARGE).await
+    }
+
+    /// Opens a window whose rows come in batches cut as said.
+    pub(crate) async fn window_cut(
+        &self,
+        def: &Arc<StreamDef>,
+        params: &WindowParams,
+        cut: Cut,
+    ) -> Result<Window, QueryError> {
         let keys = KeyPredicate::new(def.schema(), &params.keys)?;
         let wait = Duration::from_nanos(u64::try_from(params.wait_ns).unwrap_or(0));
         let until = Instant::now() + wait;
@@ -96,12 +106,13 @@ impl QueryService {
         let plan = self.plan(def, params, keys, look.hlc, &views);
         let schema = answer_schema(&plan.read.columns, params)?;
         let order = order_of(&plan, params)?;
-        let (batches, last) = rows(plan, views, order, params).await?;
+        let (batches, last) = rows(plan, views, order, params, cut).await?;
         let next = last.map(|place| Token {
             after: Some(place),
             ..token.clone()
         });
         let uneven = !order.is_merged() || params.after.is_some();
+        let uneven = uneven.then_some(cut);
         Ok(Window {
             batches: order::arranged(batches, Arc::clone(&schema), uneven),
             schema,
@@ -128,7 +139,7 @@ impl QueryService {
             lake: self.lake.clone(),
             stream: def.name.clone(),
             read: SegmentRead {
-                columns: read_schema(def, params, &keys, event.as_ref()),
+                columns: read_schema(def, params, event.as_ref()),
                 hlc,
                 keys,
                 event,
@@ -136,6 +147,7 @@ impl QueryService {
                 batch_rows: batch_rows(params.limit, if few { views.len() } else { 1 }),
                 first_rows: params.limit.unwrap_or(ANSWER_ROWS),
                 few,
+                ahead: params.limit.is_none() && !few,
             },
         })
     }
@@ -267,8 +279,9 @@ async fn rows(
     views: Vec<View>,
     order: Order,
     params: &WindowParams,
+    cut: Cut,
 ) -> Result<(Batches, Option<RowPlace>), QueryError> {
-    let mut ordered = order::ordered(plan, views, order, params.limit);
+    let mut ordered = order::ordered(plan, views, order, cut.up_to(params.limit));
     if let Some(place) = params.after {
         ordered = order::after(ordered, place, order);
     }
@@ -303,18 +316,12 @@ fn few(params: &WindowParams, views: &[View], hlc: &Range<Hlc>) -> bool {
     params.limit.is_some_and(|limit| limit <= FEW_ROWS) || rows() <= FEW_ROWS as f64
 }
 
-/// System columns, then what the answer or the filters need.
-fn read_schema(
-    def: &StreamDef,
-    params: &WindowParams,
-    keys: &KeyPredicate,
-    event: Option<&EventTimes>,
-) -> SchemaRef {
+/// What the order needs, which is the key at least, and what the answer does.
+fn read_schema(def: &StreamDef, params: &WindowParams, event: Option<&EventTimes>) -> SchemaRef {
     let stored = def.schema().stored();
     let wanted = |name: &str| {
-        SYSTEM_COLUMNS.contains(&name)
+        SYSTEM_COLUMNS[..2].contains(&name)
             || params.columns.iter().any(|column| column == name)
-            || keys.columns().any(|column| column == name)
             || event.is_some_and(|event| event.column == name)
     };
     let fields = stored

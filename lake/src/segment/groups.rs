@@ -6,6 +6,7 @@
 //! they found waits in memory until its turn: a row group each at most, two for each core in the whole
 //! process. What finds no free place is decoded when its turn comes.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -17,7 +18,7 @@ use parquet::arrow::arrow_reader::RowSelection;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::open::{Segment, checked, failed};
@@ -43,46 +44,87 @@ impl Default for Ahead {
 }
 
 impl Ahead {
-    /// The rows of some row groups, in order.
+    /// The rows of parts of row groups, in order. Where it may look ahead, it begins at once.
     pub(super) fn rows(
         &self,
         segment: Segment,
         read: SegmentRead,
-        groups: Vec<(usize, RowSelection)>,
+        parts: Vec<(usize, RowSelection)>,
     ) -> Rows {
         let filtered = !read.keys.is_empty() || read.event.is_some();
         // on a runtime of one thread, whose order of events must not depend on threads, in turn
         let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
-        let ahead = if filtered && !one_thread {
-            self.cores
-        } else {
-            1
-        };
-        let places = (ahead > 1).then(|| Arc::clone(&self.places));
-        let group = move |(group, rows)| {
-            let (segment, read) = (segment.clone(), read.clone());
-            let places = places.clone();
-            async move {
-                let decoded = decoded(segment, read, group, rows);
-                let place = places.and_then(|places| places.try_acquire_owned().ok());
-                let Some(place) = place else {
-                    return decoded;
-                };
-                let found = tokio::spawn(decoded.collect::<Vec<_>>());
-                let found = AbortOnDropHandle::new(found).await;
-                let found = found.unwrap_or_else(|error| vec![Err(LakeError::Task(error))]);
-                let held = stream::iter(found).map(move |batch| {
-                    let _place = &place;
-                    batch
-                });
-                held.boxed()
-            }
-        };
-        let groups = stream::iter(groups).map(group);
-        match ahead {
-            1 => groups.then(|rows| rows).flatten().boxed(),
-            _ => groups.buffered(ahead).flatten().boxed(),
+        let ahead = read.ahead && filtered && !one_thread;
+        let parts = parts.into_iter();
+        if !ahead {
+            let decode = move |(group, rows)| decoded(segment.clone(), read.clone(), group, rows);
+            return stream::iter(parts.map(decode)).flatten().boxed();
         }
+        let mut line = Line {
+            ahead: self.clone(),
+            segment,
+            read,
+            parts,
+            begun: VecDeque::new(),
+        };
+        line.begin();
+        let rows = stream::unfold(line, |mut line| async move {
+            let rows = line.begun.pop_front()?.rows().await;
+            line.begin();
+            Some((rows, line))
+        });
+        rows.flatten().boxed()
+    }
+}
+
+/// Parts of a file that wait for their turn, and those that have begun.
+struct Line {
+    ahead: Ahead,
+    segment: Segment,
+    read: SegmentRead,
+    parts: std::vec::IntoIter<(usize, RowSelection)>,
+    begun: VecDeque<Begun>,
+}
+
+impl Line {
+    fn begin(&mut self) {
+        while self.begun.len() < self.ahead.cores
+            && let Some((group, rows)) = self.parts.next()
+        {
+            let rows = decoded(self.segment.clone(), self.read.clone(), group, rows);
+            let place = Arc::clone(&self.ahead.places).try_acquire_owned();
+            self.begun.push_back(match place {
+                Ok(place) => {
+                    let found = AbortOnDropHandle::new(tokio::spawn(rows.collect()));
+                    Begun::Elsewhere(found, place)
+                }
+                Err(_) => Begun::Here(rows),
+            });
+        }
+    }
+}
+
+/// A part that has begun.
+enum Begun {
+    Elsewhere(
+        AbortOnDropHandle<Vec<Result<RecordBatch, LakeError>>>,
+        OwnedSemaphorePermit,
+    ),
+    Here(Rows),
+}
+
+impl Begun {
+    async fn rows(self) -> Rows {
+        let (found, place) = match self {
+            Self::Here(rows) => return rows,
+            Self::Elsewhere(found, place) => (found.await, place),
+        };
+        let found = found.unwrap_or_else(|error| vec![Err(LakeError::Task(error))]);
+        let held = stream::iter(found).map(move |batch| {
+            let _place = &place;
+            batch
+        });
+        held.boxed()
     }
 }
 

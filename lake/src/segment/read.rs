@@ -5,12 +5,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt64Array, new_null_array};
-use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::cmp::lt;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::StreamExt;
-use futures::stream::{self, BoxStream};
+use futures::stream::BoxStream;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowPredicate, ArrowPredicateFn, RowFilter, RowSelection, RowSelector,
@@ -23,7 +22,8 @@ use tourbillon_core::filter::{EventTimes, KeyPredicate};
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::{Offset, StreamName};
 use tourbillon_core::manifest::SegmentMeta;
-use tourbillon_core::open_rows::{offsets, stamps};
+use tourbillon_core::open_rows::stamps;
+use tourbillon_core::schema::SYSTEM_COLUMNS;
 use tourbillon_core::sealer::SLICE_ROWS;
 
 use super::groups::by_group;
@@ -35,17 +35,20 @@ use crate::store::Lake;
 
 type Rows = BoxStream<'static, Result<RecordBatch, LakeError>>;
 
+/// Column of the log offsets.
+pub(super) const OFFSET: &str = SYSTEM_COLUMNS[2];
+
 /// What to read.
 #[derive(Clone, Debug)]
 pub struct SegmentRead {
-    /// Stored columns to return, in this order; system columns first. A column that the file is
+    /// Stored columns to return, in this order; `hlc` and `writer` first. A column that the file is
     /// too old to have comes back null.
     pub columns: SchemaRef,
     /// Stamps, half-open.
     pub hlc: Range<Hlc>,
-    /// Only rows that pass; its columns must be among `columns`.
+    /// Only rows that pass.
     pub keys: KeyPredicate,
-    /// Only rows with these event times; the column must be among `columns`.
+    /// Only rows with these event times.
     pub event: Option<EventTimes>,
     /// Only rows below this log offset.
     pub before: Option<Offset>,
@@ -56,6 +59,9 @@ pub struct SegmentRead {
     /// Whether few rows are wanted, whose neighbours the next window may ask for: the pages of
     /// `first_rows` are kept decoded.
     pub few: bool,
+    /// Whether all rows will be asked for: row groups may be looked through on several threads before
+    /// it is their turn, where there are filters.
+    pub ahead: bool,
 }
 
 pub(super) type Builder = ParquetRecordBatchStreamBuilder<SoundReader>;
@@ -78,22 +84,25 @@ impl Lake {
         read.before = read.before.filter(|before| meta.offsets.1 >= *before);
         let whole = read.select(segment.footer.metadata());
         let (first, rest) = parts(whole, read.first_rows);
-        let first = match read.few {
-            true => self.kept_rows(&segment, &read, &first),
-            false => self.decoded_rows(&segment, &read, first),
+        let rest = rest
+            .map(|rest| by_group(&segment, rest))
+            .unwrap_or_default();
+        let batches = match read.few {
+            true => {
+                let kept = self.kept_rows(&segment, &read, &first);
+                kept.chain(self.ahead.rows(segment, read, rest)).boxed()
+            }
+            false => {
+                let mut groups = by_group(&segment, first);
+                groups.extend(rest);
+                self.ahead.rows(segment, read, groups)
+            }
         };
-        let rest = rest.map(|rest| self.decoded_rows(&segment, &read, rest));
-        let batches = first.chain(stream::iter(rest).flatten());
         let some_rows = |batch: &Result<RecordBatch, LakeError>| {
             let empty = batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
             futures::future::ready(!empty)
         };
         Ok(batches.filter(some_rows).boxed())
-    }
-
-    fn decoded_rows(&self, segment: &Segment, read: &SegmentRead, rows: RowSelection) -> Rows {
-        let groups = by_group(segment, rows);
-        self.ahead.rows(segment.clone(), read.clone(), groups)
     }
 
     fn kept_rows(&self, segment: &Segment, read: &SegmentRead, rows: &RowSelection) -> Rows {
@@ -119,6 +128,11 @@ impl SegmentRead {
             let times = roots(&builder, std::iter::once(event.column.as_str()));
             let within = ArrowPredicateFn::new(times, move |batch| event.mask(&batch));
             passes.push(Box::new(within));
+        }
+        if let Some(before) = self.before {
+            let offsets = roots(&builder, std::iter::once(OFFSET));
+            let known = ArrowPredicateFn::new(offsets, move |batch| below(&batch, before));
+            passes.push(Box::new(known));
         }
         if !self.keys.is_empty() {
             let keys = self.keys.clone();
@@ -164,13 +178,7 @@ impl SegmentRead {
         let hlcs = stamps(&batch);
         let from = hlcs.partition_point(|hlc| *hlc < self.hlc.start.0);
         let to = hlcs.partition_point(|hlc| *hlc < self.hlc.end.0);
-        let batch = batch.slice(from, to.saturating_sub(from));
-        match self.before {
-            Some(before) if offsets(&batch).iter().any(|offset| *offset >= before.0) => {
-                filter_record_batch(&batch, &below(&batch, before)?)
-            }
-            _ => Ok(batch),
-        }
+        Ok(batch.slice(from, to.saturating_sub(from)))
     }
 
     fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
@@ -220,8 +228,11 @@ fn roots<'a>(builder: &Builder, names: impl Iterator<Item = &'a str>) -> Project
     ProjectionMask::roots(builder.parquet_schema(), indices)
 }
 
+/// Which rows of a batch, which must hold their offsets, lie below one.
 pub(super) fn below(batch: &RecordBatch, before: Offset) -> Result<BooleanArray, ArrowError> {
-    lt(batch.column(2), &UInt64Array::new_scalar(before.0))
+    let lack = || ArrowError::InvalidArgumentError(format!("column {OFFSET} was not read"));
+    let offsets = batch.column_by_name(OFFSET).ok_or_else(lack)?;
+    lt(offsets, &UInt64Array::new_scalar(before.0))
 }
 
 /// Rows of the pages of a column of times that may hold one between two, both included;

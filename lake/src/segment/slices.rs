@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::compute::{and, concat, filter_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::TryStreamExt;
 use futures::stream::{self, Stream};
@@ -25,7 +25,7 @@ use tourbillon_core::sealer::SLICE_ROWS;
 
 use super::open::Segment;
 use super::packed::Packed;
-use super::read::{Builder, SegmentRead, below};
+use super::read::{Builder, OFFSET, SegmentRead, below};
 
 /// Memory of the columns that are kept unless the lake says otherwise, bytes.
 pub(crate) const DEFAULT_BYTES: u64 = 128 << 20;
@@ -166,7 +166,7 @@ pub(super) fn rows_of(
 /// A slice of which rows are given.
 struct Open {
     schema: SchemaRef,
-    /// By column of the answer; the file lacks some.
+    /// By column of `schema`; the file lacks some.
     columns: Vec<Option<Packed>>,
     left: Range<usize>,
     batch_rows: usize,
@@ -182,39 +182,39 @@ impl Open {
         read: &SegmentRead,
     ) -> Result<Option<Self>, ParquetError> {
         let file = segment.footer.schema();
-        let fields = read.columns.fields().iter();
+        let schema = with_filtered(file, read);
+        let fields = schema.fields().iter();
         let places: Vec<Option<usize>> = fields.map(|f| file.index_of(f.name()).ok()).collect();
         let wanted: Vec<usize> = places.iter().flatten().copied().collect();
         let found = kept.columns(segment, slice, &wanted).await?;
         let columns = places
             .iter()
             .map(|place| found.get(place.as_ref()?).cloned());
-        let columns: Vec<Option<Packed>> = columns.collect();
-        let no_stamps = || ParquetError::General("its column hlc holds no stamps".to_owned());
-        let stamps = columns
-            .first()
-            .and_then(Option::as_ref)
-            .ok_or_else(no_stamps)?;
-        let below = |bound: i64| stamps.times_below(bound).ok_or_else(no_stamps);
-        let (from, to) = (below(read.hlc.start.0)?, below(read.hlc.end.0)?);
-        if columns
-            .iter()
-            .flatten()
-            .any(|column| column.rows() != stamps.rows())
-        {
-            return Err(ParquetError::General(
-                "its columns are not of one length".to_owned(),
-            ));
-        }
         let mut open = Self {
-            schema: Arc::clone(&read.columns),
-            columns,
-            left: from..to.max(from),
+            left: 0..0,
+            columns: columns.collect(),
+            schema,
             batch_rows: read.batch_rows.max(1),
             filtered: None,
         };
+        open.left = open.within(read)?;
         open.filter(read)?;
         Ok(Some(open))
+    }
+
+    /// The rows whose stamps are wanted.
+    fn within(&self, read: &SegmentRead) -> Result<Range<usize>, ParquetError> {
+        let general = |reason: &str| ParquetError::General(reason.to_owned());
+        let no_stamps = || general("its column hlc holds no stamps");
+        let stamps = self.columns.first().and_then(Option::as_ref);
+        let stamps = stamps.ok_or_else(no_stamps)?;
+        let mut columns = self.columns.iter().flatten();
+        if columns.any(|column| column.rows() != stamps.rows()) {
+            return Err(general("its columns are not of one length"));
+        }
+        let below = |bound: i64| stamps.times_below(bound).ok_or_else(no_stamps);
+        let (from, to) = (below(read.hlc.start.0)?, below(read.hlc.end.0)?);
+        Ok(from..to.max(from))
     }
 
     /// Takes out what does not pass, if anything may not.
@@ -230,7 +230,8 @@ impl Open {
         if let Some(before) = read.before {
             mask = and(&mask, &below(&rows, before)?)?;
         }
-        let rows = filter_record_batch(&rows, &mask)?;
+        let columns: Vec<usize> = (0..read.columns.fields().len()).collect();
+        let rows = filter_record_batch(&rows.project(&columns)?, &mask)?;
         self.left = 0..rows.num_rows();
         self.filtered = Some(rows);
         Ok(())
@@ -257,4 +258,20 @@ impl Open {
         });
         RecordBatch::try_new(Arc::clone(&self.schema), columns.collect())
     }
+}
+
+/// The columns that are wanted, and behind them those that only filters look at.
+fn with_filtered(file: &SchemaRef, read: &SegmentRead) -> SchemaRef {
+    let event = read.event.iter().map(|event| event.column.as_str());
+    let looked_at = read.keys.columns().chain(event);
+    let looked_at = looked_at.chain(read.before.map(|_| OFFSET));
+    let wanted = |name: &str| read.columns.field_with_name(name).is_ok();
+    let more = looked_at.filter(|name| !wanted(name));
+    let more = more.filter_map(|name| file.field_with_name(name).ok());
+    let more: Vec<_> = more.map(|field| Arc::new(field.clone())).collect();
+    if more.is_empty() {
+        return Arc::clone(&read.columns);
+    }
+    let fields = read.columns.fields().iter().cloned().chain(more);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

@@ -81,6 +81,7 @@ pub(super) fn whole(columns: &SchemaRef) -> SegmentRead {
         batch_rows: 1000,
         first_rows: usize::MAX,
         few: false,
+        ahead: true,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Order, limit, columns and batch sizes of an answer.
 
+mod cut;
 pub(crate) mod pieces;
 mod sorted;
 mod timed;
@@ -7,7 +8,6 @@ mod timed;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::BatchCoalescer;
 use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
 use futures::future::ready;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -17,7 +17,8 @@ use crate::error::QueryError;
 use crate::partition::View;
 use crate::plan::{Batches, Plan};
 use crate::token::RowPlace;
-use crate::window::ANSWER_ROWS;
+
+pub(crate) use cut::Cut;
 
 /// In which order the rows of a window are given.
 #[derive(Clone, Copy, Debug)]
@@ -44,19 +45,10 @@ impl Order {
     }
 }
 
-/// The rows of a window, in order; the first batch has no more of them than tells whether there are
-/// more than the limit.
-pub(crate) fn ordered(
-    plan: Arc<Plan>,
-    views: Vec<View>,
-    order: Order,
-    limit: Option<usize>,
-) -> Batches {
-    let rows = limit.map_or(ANSWER_ROWS, |limit| {
-        limit.saturating_add(1).min(ANSWER_ROWS)
-    });
+/// The rows of a window, in order; cut as said where the order is that of the merge.
+pub(crate) fn ordered(plan: Arc<Plan>, views: Vec<View>, order: Order, cut: Cut) -> Batches {
     match order.is_merged() {
-        true => plan.merged_by(views, rows),
+        true => plan.merged(views, cut),
         false => sorted::sorted(plan, views, order),
     }
 }
@@ -112,9 +104,8 @@ pub(crate) async fn page(
     Ok((stream::iter(held).boxed(), None))
 }
 
-/// The columns of `schema` in its order, in batches of [`ANSWER_ROWS`], for which `uneven` ones
-/// are cut anew.
-pub(crate) fn arranged(batches: Batches, schema: SchemaRef, uneven: bool) -> Batches {
+/// The columns of `schema` in its order, in batches that are cut anew if they are `uneven`.
+pub(crate) fn arranged(batches: Batches, schema: SchemaRef, uneven: Option<Cut>) -> Batches {
     let columns = Arc::clone(&schema);
     let projected = batches.map(move |batch| {
         let batch = batch?;
@@ -122,32 +113,8 @@ pub(crate) fn arranged(batches: Batches, schema: SchemaRef, uneven: bool) -> Bat
         let indices = columns.fields().iter().map(|f| own.index_of(f.name()));
         Ok(batch.project(&indices.collect::<Result<Vec<_>, _>>()?)?)
     });
-    if uneven {
-        recut(projected.boxed(), schema)
-    } else {
-        projected.boxed()
+    match uneven {
+        Some(cut) => cut::recut(projected.boxed(), schema, cut),
+        None => projected.boxed(),
     }
-}
-
-/// The same rows in batches of [`ANSWER_ROWS`].
-fn recut(batches: Batches, schema: SchemaRef) -> Batches {
-    let start = (Some(batches), BatchCoalescer::new(schema, ANSWER_ROWS));
-    let cut = stream::try_unfold(start, |(mut batches, mut coalescer)| async move {
-        loop {
-            if let Some(batch) = coalescer.next_completed_batch() {
-                return Ok(Some((batch, (batches, coalescer))));
-            }
-            let Some(source) = &mut batches else {
-                return Ok(None);
-            };
-            match source.try_next().await? {
-                Some(batch) => coalescer.push_batch(batch)?,
-                None => {
-                    coalescer.finish_buffered_batch()?;
-                    batches = None;
-                }
-            }
-        }
-    });
-    cut.map_err(|error: QueryError| error).boxed()
 }

@@ -69,8 +69,8 @@ impl Pieces {
 
     /// The same with a first piece of fewer rows, if so many may be all that is asked for.
     pub(crate) fn for_rows(mut self, rows: usize) -> Self {
-        let most = FIRST_PIECE_ROWS;
-        self.aim = (rows as f64 * MARGIN).clamp(most / 32.0, most);
+        let most = FIRST_PIECE_ROWS / 4.0;
+        self.aim = (rows as f64 * MARGIN).clamp(most / 8.0, most);
         self
     }
 

@@ -10,9 +10,9 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
 use tourbillon_core::hlc::Hlc;
 
-use super::Order;
 use super::pieces::{Extent, MAX_PIECE_ROWS, Pieces};
 use super::timed::Timed;
+use super::{Cut, Order};
 use crate::error::QueryError;
 use crate::partition::View;
 use crate::plan::{Batches, Plan};
@@ -70,7 +70,7 @@ impl Sorted {
     /// Reads a piece, or only finds out that it must be shorter.
     async fn read(&mut self, piece: (i64, i64)) -> Result<(), QueryError> {
         let (plan, views) = self.source.part(&self.plan, piece);
-        let mut merged = plan.merged(views.clone());
+        let mut merged = plan.merged(views.clone(), Cut::LARGE);
         let (mut batches, mut rows) = (Vec::new(), 0);
         while let Some(batch) = merged.try_next().await? {
             rows += batch.num_rows();
