@@ -11,6 +11,8 @@ mod history;
 mod kafka;
 mod kafka_delay;
 mod large;
+mod ordered;
+mod peer;
 mod replay;
 mod rig;
 mod scale;
@@ -48,9 +50,9 @@ struct Args {
     /// How long the slow readers of large windows read, seconds.
     #[arg(long, default_value_t = 10)]
     slow_seconds: u64,
-    /// A Python that has the package `duckdb`, and with it `pyarrow`, to be measured beside us.
-    #[arg(long, env = "TOURBILLON_DUCKDB_PYTHON")]
-    duckdb_python: Option<PathBuf>,
+    /// A Python that has the packages `duckdb`, `chdb`, `pyarrow` and `numpy`, to be measured beside us.
+    #[arg(long, env = "TOURBILLON_PEERS_PYTHON")]
+    peers_python: Option<PathBuf>,
     /// Write the figures to this file as JSON too.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -64,7 +66,7 @@ enum Stage {
     Delay,
     Subscribers,
     Windows,
-    /// One symbol out of a hundred, and the first rows of windows.
+    /// One symbol out of a hundred, all of them in order, and the first rows of windows.
     Symbol,
     /// Small windows with more and more history behind them.
     History,
@@ -170,7 +172,7 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
         figures.extend(windows::measure(&folder, args.rows, args.runs).await?);
     }
     if wants(Stage::Symbol) {
-        let python = args.duckdb_python.as_ref();
+        let python = args.peers_python.as_deref();
         figures.extend(symbol::measure(&folder, args.rows, args.runs, python).await?);
     }
     if wants(Stage::History) {

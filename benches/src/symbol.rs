@@ -1,94 +1,84 @@
-//! One symbol out of a hundred, beside DuckDB on the same files.
+//! Windows over a stream of a hundred symbols, beside DuckDB and chDB on the same files: one symbol, all
+//! of them in order, and the first rows.
 //!
-//! DuckDB is started by `duck.py` with the Python that `--duckdb-python` names. Both count what they
-//! found and add it up before the times are looked at.
+//! Before a time counts, the rows of both sides have been counted and added up in their order.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
-use arrow::array::{AsArray, DictionaryArray, RecordBatch};
-use arrow::compute::sum;
-use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type};
+use anyhow::ensure;
+use arrow::array::{DictionaryArray, RecordBatch};
+use arrow::datatypes::Int32Type;
 use arrow::ipc::reader::StreamReader;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use serde::Deserialize;
 use tokio::time::Instant;
 use tourbillon_cli::market::Market;
 use tourbillon_query::encode::OutputFormat;
 use tower::ServiceExt;
 
 use crate::bodies::{BODY_ROWS, arrow_stream};
-use crate::first;
+use crate::peer::Question;
 use crate::rig::{Rig, call};
 use crate::windows::seal;
-use crate::{Figure, say};
+use crate::{Figure, first, ordered, peer};
 
 /// Symbols, and the one that is asked for.
 const SYMBOLS: (usize, &str) = (100, "S42");
 
 /// Stream of these symbols, whose name is their key.
-const STREAM: &str = "ticks";
+pub(crate) const STREAM: &str = "ticks";
 
 /// What is asked for: few columns, and all.
 const COLUMNS: [(&str, &str); 2] = [
     ("4 columns", "hlc,writer,price,size"),
-    (
-        "all columns",
-        "hlc,writer,symbol,ts_event,price,size,side,seq",
-    ),
+    ("all columns", ALL_COLUMNS),
 ];
+
+pub(crate) const ALL_COLUMNS: &str = "hlc,writer,symbol,ts_event,price,size,side,seq";
 
 pub(crate) async fn measure(
     folder: &Path,
     rows: usize,
     runs: usize,
-    python: Option<&PathBuf>,
+    python: Option<&Path>,
 ) -> anyhow::Result<Vec<Figure>> {
     let rig = Rig::with(folder, &[stream()]).await?;
     fill(&rig, rows).await?;
     seal(&rig, rows).await?;
     let service = rig.follow(rig.lake.clone()).await;
     let router = tourbillon_query::http::router(service.clone());
-    let proof = proof(&ask(&router, "seq,price,symbol").await?)?;
+    let files = rig.lake_folder().join(STREAM).join("data/**/*.parquet");
     let mut figures = Vec::new();
     for (name, columns) in COLUMNS {
         let mut own = Figure::new(&format!("1 of {} symbols, {name}", SYMBOLS.0), "ms");
+        let mut proofs = BTreeSet::new();
         for run in 0..=runs {
             let begun = Instant::now();
             let answer = ask(&router, columns).await?;
             let took = begun.elapsed().as_secs_f64() * 1e3;
-            // as DuckDB does, once to warm up
+            // as the peers do, once to warm up
             if run > 0 {
                 own.values.push(took);
             }
-            ensure!(
-                decoded(&answer)?.num_rows().to_string() == proof[0],
-                "other rows"
-            );
+            proofs.insert(peer::proof(&decoded(&answer)?)?);
         }
+        ensure!(proofs.len() == 1, "answers differ: {proofs:?}");
+        let proof = proofs.pop_first().unwrap_or_default();
         figures.push(own);
-        match python {
-            None => say("DuckDB is skipped: name a Python that has it with --duckdb-python\n")?,
-            Some(python) => {
-                let files = rig.lake_folder().join(STREAM).join("data/**/*.parquet");
-                let duck = Duck::ask(python, &files, columns, runs)?;
-                ensure!(
-                    duck.proof == proof,
-                    "DuckDB found {:?}, and we {proof:?}",
-                    duck.proof
-                );
-                let mut peer = Figure::new(&format!("the same, DuckDB {}", duck.version), "ms");
-                peer.values = duck.times;
-                figures.push(peer);
-            }
-        }
+        let question = Question {
+            files: files.clone(),
+            columns: columns.to_owned(),
+            symbol: Some(SYMBOLS.1.to_owned()),
+            hlc: None,
+        };
+        figures.extend(question.beside(python, runs, &proof)?);
     }
+    figures.extend(ordered::measure(&rig, &service, &files, runs, python).await?);
     figures.extend(first::measure(&rig, &router, STREAM, runs).await?);
     service.shutdown().await;
     rig.close().await?;
@@ -147,58 +137,7 @@ async fn ask(router: &Router, columns: &str) -> anyhow::Result<Bytes> {
     Ok(answer.into_body().collect().await?.to_bytes())
 }
 
-fn decoded(answer: &Bytes) -> anyhow::Result<RecordBatch> {
+fn decoded(answer: &Bytes) -> anyhow::Result<Vec<RecordBatch>> {
     let reader = StreamReader::try_new(&answer[..], None)?;
-    let schema = reader.schema();
-    let batches = reader.collect::<Result<Vec<_>, _>>()?;
-    Ok(arrow::compute::concat_batches(&schema, &batches)?)
-}
-
-/// What the rows add up to, as DuckDB writes it.
-fn proof(answer: &Bytes) -> anyhow::Result<Vec<String>> {
-    let rows = decoded(answer)?;
-    let seqs = rows.column(0).as_primitive::<Int64Type>();
-    let prices = rows.column(1).as_primitive::<Decimal128Type>();
-    let squares: i128 = seqs
-        .values()
-        .iter()
-        .map(|seq| i128::from(*seq))
-        .map(|s| s * s % 1_000_003)
-        .sum();
-    let price = sum(prices).context("no prices")?;
-    let symbols = rows.column(2).as_string::<i32>();
-    ensure!(
-        symbols.iter().all(|symbol| symbol == Some(SYMBOLS.1)),
-        "rows of other symbols"
-    );
-    let seqs: i128 = seqs.values().iter().map(|seq| i128::from(*seq)).sum();
-    let price = format!("{}.{:09}", price / 1_000_000_000, price % 1_000_000_000);
-    Ok(vec![
-        rows.num_rows().to_string(),
-        seqs.to_string(),
-        squares.to_string(),
-        price,
-    ])
-}
-
-/// What DuckDB says.
-#[derive(Debug, Deserialize)]
-struct Duck {
-    version: String,
-    times: Vec<f64>,
-    proof: Vec<String>,
-}
-
-impl Duck {
-    fn ask(python: &Path, files: &Path, columns: &str, runs: usize) -> anyhow::Result<Self> {
-        let script = ["-c", include_str!("duck.py")];
-        let mut command = Command::new(python);
-        command.args(script).arg(files).args([SYMBOLS.1, columns]);
-        command.arg(runs.to_string()).stderr(Stdio::inherit());
-        let said = command
-            .output()
-            .context("cannot start the Python of --duckdb-python")?;
-        ensure!(said.status.success(), "duck.py failed: {}", said.status);
-        serde_json::from_slice(&said.stdout).context("duck.py said something else")
-    }
+    Ok(reader.collect::<Result<_, _>>()?)
 }

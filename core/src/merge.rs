@@ -9,22 +9,23 @@
 //! input 1  |4 5 6 7 8|               take 1..=3 from 0, then 4..=8 from 1, then 9..
 //! ```
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod gather;
+mod heads;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::{concat_batches, interleave_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::{SchemaRef, TimestampNanosecondType, UInt32Type};
 use arrow::error::ArrowError;
 use thiserror::Error;
 
+use self::gather::{Gather, Run};
+use self::heads::Heads;
 use crate::hlc::{Hlc, Key};
 use crate::ids::WriterId;
-use crate::open_rows::{key_at, stamps, writers};
-
-/// Average rows a stretch must have for slices to be cheaper than picking rows one by one.
-const MIN_STRETCH_ROWS: usize = 32;
 
 /// Why inputs cannot be merged.
 #[derive(Debug, Error)]
@@ -58,47 +59,49 @@ pub enum MergeStep {
 #[derive(Debug)]
 enum Input {
     Waiting,
-    At { batch: RecordBatch, row: usize },
+    At(At),
     Finished,
 }
 
-/// A stretch of one input's batch that is next in order.
+/// A batch, and how far it has been taken.
 #[derive(Debug)]
-struct Stretch {
-    batch: usize,
-    from: usize,
-    rows: usize,
+struct At {
+    batch: RecordBatch,
+    stamps: ScalarBuffer<i64>,
+    writers: ScalarBuffer<u32>,
+    row: usize,
+    /// Its place among what the next batch is made of, and the first row of it there.
+    part: Option<(usize, usize)>,
 }
 
 /// A merge in progress. Holds one batch per input and one of output.
 #[derive(Debug)]
 pub struct Merge {
-    schema: SchemaRef,
     batch_rows: usize,
     inputs: Vec<Input>,
-    heap: BinaryHeap<Reverse<(Key, usize)>>,
+    heads: Heads,
     waiting: Vec<usize>,
     last: Option<Key>,
-    batches: Vec<RecordBatch>,
-    batch_of: Vec<Option<usize>>,
-    stretches: Vec<Stretch>,
+    /// What the next batch is made of: parts of batches, and how many rows come from which.
+    parts: Vec<RecordBatch>,
+    runs: Vec<Run>,
     rows: usize,
+    gather: Gather,
 }
 
 impl Merge {
     /// A merge of `inputs` inputs of stored rows into batches of `batch_rows` (at least 1).
     pub fn new(inputs: usize, schema: SchemaRef, batch_rows: usize) -> Self {
         Self {
-            schema,
             batch_rows: batch_rows.max(1),
             inputs: (0..inputs).map(|_| Input::Waiting).collect(),
-            heap: BinaryHeap::with_capacity(inputs),
+            heads: Heads::default(),
             waiting: (0..inputs).rev().collect(),
             last: None,
-            batches: Vec::new(),
-            batch_of: vec![None; inputs],
-            stretches: Vec::new(),
+            parts: Vec::new(),
+            runs: Vec::new(),
             rows: 0,
+            gather: Gather::new(schema),
         }
     }
 
@@ -113,9 +116,23 @@ impl Merge {
             return;
         }
         self.waiting.retain(|waiting| *waiting != input);
-        self.heap.push(Reverse((key_at(&batch, 0), input)));
-        self.batch_of[input] = None;
-        self.inputs[input] = Input::At { batch, row: 0 };
+        let at = At {
+            stamps: batch
+                .column(0)
+                .as_primitive::<TimestampNanosecondType>()
+                .values()
+                .clone(),
+            writers: batch
+                .column(1)
+                .as_primitive::<UInt32Type>()
+                .values()
+                .clone(),
+            batch,
+            row: 0,
+            part: None,
+        };
+        self.heads.push(at.key(0), input);
+        self.inputs[input] = Input::At(at);
     }
 
     /// Says that an input has no more batches.
@@ -133,7 +150,7 @@ impl Merge {
             if self.rows >= self.batch_rows {
                 return Ok(MergeStep::Batch(self.flush()?));
             }
-            let Some(Reverse((key, input))) = self.heap.pop() else {
+            let Some((key, input)) = self.heads.lowest() else {
                 let done = self.rows == 0;
                 return Ok(if done {
                     MergeStep::Done
@@ -147,7 +164,7 @@ impl Merge {
 
     /// Takes from `input`, whose first key is lowest, all rows below the next lowest input's.
     fn take(&mut self, key: Key, input: usize) -> Result<(), MergeError> {
-        let Input::At { batch, row } = &mut self.inputs[input] else {
+        let Input::At(at) = &mut self.inputs[input] else {
             return Ok(());
         };
         if let Some(above) = self.last.filter(|last| *last >= key) {
@@ -157,28 +174,26 @@ impl Merge {
                 above,
             });
         }
-        let room = (self.batch_rows - self.rows).min(batch.num_rows() - *row);
-        let rows = match self.heap.peek() {
+        let room = (self.batch_rows - self.rows).min(at.batch.num_rows() - at.row);
+        let rows = match self.heads.next_lowest() {
             None => room,
-            Some(Reverse((other, _))) => gallop(batch, *row, room, *other),
+            Some(other) => at.gallop(room, other),
         };
         // the first row is lowest: if it is not below the next lowest, both have the same key
         let rows = rows.max(1);
-        self.last = Some(key_at(batch, *row + rows - 1));
-        let slot = *self.batch_of[input].get_or_insert_with(|| {
-            self.batches.push(batch.clone());
-            self.batches.len() - 1
+        let (part, _) = *at.part.get_or_insert_with(|| {
+            self.parts.push(at.batch.slice(at.row, 0));
+            (self.parts.len() - 1, at.row)
         });
-        self.stretches.push(Stretch {
-            batch: slot,
-            from: *row,
-            rows,
-        });
+        self.runs.push(Run { part, rows });
         self.rows += rows;
-        *row += rows;
-        if *row < batch.num_rows() {
-            self.heap.push(Reverse((key_at(batch, *row), input)));
+        at.row += rows;
+        self.last = Some(at.key(at.row - 1));
+        if at.row < at.batch.num_rows() {
+            self.heads.replace_lowest(at.key(at.row));
         } else {
+            at.close(&mut self.parts);
+            self.heads.remove_lowest();
             self.inputs[input] = Input::Waiting;
             self.waiting.push(input);
         }
@@ -186,51 +201,52 @@ impl Merge {
     }
 
     fn flush(&mut self) -> Result<RecordBatch, ArrowError> {
-        let stretches = std::mem::take(&mut self.stretches);
-        let batches = std::mem::take(&mut self.batches);
-        let rows = std::mem::take(&mut self.rows);
-        self.batch_of.fill(None);
-        if rows / stretches.len().max(1) >= MIN_STRETCH_ROWS {
-            let slices: Vec<_> = stretches
-                .iter()
-                .map(|s| batches[s.batch].slice(s.from, s.rows))
-                .collect();
-            return match &slices[..] {
-                [one] => Ok(one.clone()),
-                many => concat_batches(&self.schema, many),
-            };
+        for input in &mut self.inputs {
+            if let Input::At(at) = input {
+                at.close(&mut self.parts);
+            }
         }
-        let picks: Vec<_> = stretches
-            .iter()
-            .flat_map(|s| (s.from..s.from + s.rows).map(|row| (s.batch, row)))
-            .collect();
-        interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &picks)
+        let merged = self.gather.rows(&self.parts, &self.runs);
+        self.parts.clear();
+        self.runs.clear();
+        self.rows = 0;
+        merged
     }
 }
 
-/// Number of the `room` rows from `row` on that lie below `bound`.
-fn gallop(batch: &RecordBatch, row: usize, room: usize, bound: Key) -> usize {
-    let (stamps, writers) = (stamps(batch), writers(batch));
-    let below = |at: usize| {
+impl At {
+    fn key(&self, row: usize) -> Key {
         Key {
-            hlc: Hlc(stamps[row + at]),
-            writer: WriterId(writers[row + at]),
-        } < bound
-    };
-    let mut step = 1;
-    while step < room && below(step) {
-        step *= 2;
-    }
-    let (mut low, mut high) = (step / 2, step.min(room));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if below(middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
+            hlc: Hlc(self.stamps[row]),
+            writer: WriterId(self.writers[row]),
         }
     }
-    low
+
+    /// Cuts out what was taken of it since the last batch.
+    fn close(&mut self, parts: &mut [RecordBatch]) {
+        if let Some((part, from)) = self.part.take() {
+            parts[part] = self.batch.slice(from, self.row - from);
+        }
+    }
+
+    /// Number of the next `room` rows that lie below `bound`.
+    fn gallop(&self, room: usize, bound: Key) -> usize {
+        let below = |ahead: usize| self.key(self.row + ahead) < bound;
+        let mut step = 1;
+        while step < room && below(step) {
+            step *= 2;
+        }
+        let (mut low, mut high) = (step / 2, step.min(room));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if below(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
 }
 
 /// Merges batches at hand.
@@ -250,107 +266,6 @@ pub fn merge_runs(
                 Some(batch) => merge.push(input, batch),
                 None => merge.finish(input),
             },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use arrow::array::{ArrayRef, DictionaryArray, UInt32Array, UInt64Array};
-    use arrow::array::{AsArray, TimestampNanosecondArray};
-    use arrow::datatypes::{Int32Type, Schema};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::schema::{Column, ColumnType, StreamSchema};
-
-    fn schema() -> SchemaRef {
-        let columns = vec![Column::required("symbol", ColumnType::String)];
-        let none: [&str; 0] = [];
-        Arc::clone(StreamSchema::new(columns, &none, None).unwrap().stored())
-    }
-
-    fn batch(keys: &[(i64, u32)]) -> RecordBatch {
-        let hlc = TimestampNanosecondArray::from_iter_values(keys.iter().map(|key| key.0));
-        let writers = UInt32Array::from_iter_values(keys.iter().map(|key| key.1));
-        let texts: Vec<String> = keys
-            .iter()
-            .map(|key| format!("{}-{}", key.0, key.1))
-            .collect();
-        let texts: DictionaryArray<Int32Type> = texts.iter().map(String::as_str).collect();
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(hlc.with_timezone("UTC")),
-            Arc::new(writers),
-            Arc::new(UInt64Array::from_value(1, keys.len())),
-            Arc::new(texts),
-        ];
-        RecordBatch::try_new(schema(), columns).unwrap()
-    }
-
-    fn keys_and_texts(batches: &[RecordBatch]) -> Vec<(i64, u32, String)> {
-        let mut rows = Vec::new();
-        for batch in batches {
-            let texts = arrow::compute::cast(batch.column(3), &arrow::datatypes::DataType::Utf8);
-            let texts = texts.unwrap();
-            let texts = texts.as_string::<i32>();
-            for i in 0..batch.num_rows() {
-                rows.push((
-                    stamps(batch)[i],
-                    writers(batch)[i],
-                    texts.value(i).to_owned(),
-                ));
-            }
-        }
-        rows
-    }
-
-    #[test]
-    fn equal_keys_are_an_error() {
-        let inputs = vec![vec![batch(&[(1, 1), (2, 1)])], vec![batch(&[(2, 1)])]];
-        let error = merge_runs(schema(), inputs, 10).unwrap_err();
-        assert!(matches!(error, MergeError::Order { .. }));
-    }
-
-    #[test]
-    fn nothing_merges_to_nothing() {
-        assert!(
-            merge_runs(schema(), vec![vec![], vec![batch(&[])]], 10)
-                .unwrap()
-                .is_empty()
-        );
-        assert_eq!(Schema::empty().fields().len(), 0);
-    }
-
-    proptest! {
-        /// The oracle sorts all keys in a set.
-        #[test]
-        fn merges_like_a_sort(
-            keys in proptest::collection::btree_set((0i64..300, 0u32..4), 0..400),
-            owners in proptest::collection::vec((0usize..6, 1usize..30), 1..80),
-            batch_rows in 1usize..70,
-        ) {
-            let mut inputs: Vec<Vec<(i64, u32)>> = vec![Vec::new(); 6];
-            let mut turns = owners.iter().cycle();
-            let mut turn = (0, 0);
-            for key in &keys {
-                if turn.1 == 0 { turn = *turns.next().unwrap(); }
-                turn.1 -= 1;
-                inputs[turn.0].push(*key);
-            }
-            let batches: Vec<Vec<RecordBatch>> = inputs
-                .iter()
-                .enumerate()
-                .map(|(i, keys)| keys.chunks(1 + i * 7).map(batch).collect())
-                .collect();
-            let merged = merge_runs(schema(), batches, batch_rows).unwrap();
-            prop_assert!(merged.iter().rev().skip(1).all(|b| b.num_rows() == batch_rows));
-            let expected: Vec<_> = BTreeSet::from_iter(keys)
-                .into_iter()
-                .map(|(hlc, writer)| (hlc, writer, format!("{hlc}-{writer}")))
-                .collect();
-            prop_assert_eq!(keys_and_texts(&merged), expected);
         }
     }
 }
