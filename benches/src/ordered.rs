@@ -7,7 +7,9 @@ use anyhow::{Context, ensure};
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
-use futures::TryStreamExt;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 use tourbillon_core::ids::StreamName;
 use tourbillon_core::time::format_time_ns;
@@ -31,7 +33,7 @@ pub(crate) async fn measure(
     python: Option<&Path>,
 ) -> anyhow::Result<Vec<Figure>> {
     let at = serve(tourbillon_query::http::router(service.clone())).await?;
-    let firsts = inside(rig, service, None).await?;
+    let firsts = all(inside(rig, service, None).await?).await?;
     let firsts: Vec<i64> = firsts
         .iter()
         .map(floors::first_stamp)
@@ -41,17 +43,22 @@ pub(crate) async fn measure(
     for (what, span) in [("all rows", None), ("a tenth of the rows", Some(tenth))] {
         let figure = |how: &str| Figure::new(&format!("{what} in order, {how}"), "ms");
         let (mut here, mut there) = (figure("in process"), figure("over HTTP, Arrow"));
-        let proven = proof(&inside(rig, service, span).await?)?;
+        let proven = proof(&all(inside(rig, service, span).await?).await?)?;
+        let over = proof(&all(outside(at, span).await?).await?)?;
+        ensure!(over == proven, "{over:?} over HTTP, and {proven:?} here");
         for _ in 0..runs {
             let begun = Instant::now();
-            let rows = inside(rig, service, span).await?;
+            inside(rig, service, span)
+                .await?
+                .try_for_each(async |_| Ok(()))
+                .await?;
             here.values.push(begun.elapsed().as_secs_f64() * 1e3);
-            ensure!(proof(&rows)? == proven, "other rows than before");
-            drop(rows);
             let begun = Instant::now();
-            let rows = outside(at, span).await?;
+            outside(at, span)
+                .await?
+                .try_for_each(async |_| Ok(()))
+                .await?;
             there.values.push(begun.elapsed().as_secs_f64() * 1e3);
-            ensure!(proof(&rows)? == proven, "other rows over HTTP");
         }
         let question = Question {
             files: files.to_owned(),
@@ -65,22 +72,22 @@ pub(crate) async fn measure(
     Ok(figures)
 }
 
-async fn inside(rig: &Rig, service: &QueryService, span: Span) -> anyhow::Result<Vec<RecordBatch>> {
+type Batches = BoxStream<'static, anyhow::Result<RecordBatch>>;
+
+async fn inside(rig: &Rig, service: &QueryService, span: Span) -> anyhow::Result<Batches> {
     let view = rig.control.view();
-    let def = view
-        .streams
-        .get(&StreamName::new(STREAM)?)
-        .context("no stream")?;
+    let def = view.streams.get(&StreamName::new(STREAM)?);
+    let def = def.context("no stream")?;
     let mut params = WindowParams::everything(def.schema());
     params.columns = ALL_COLUMNS.split(',').map(str::to_owned).collect();
     if let Some((from, to)) = span {
         (params.start, params.end) = (from, Some(to));
     }
     let window = service.window(def, &params).await?;
-    Ok(window.batches.try_collect().await?)
+    Ok(window.batches.map_err(anyhow::Error::from).boxed())
 }
 
-async fn outside(at: SocketAddr, span: Span) -> anyhow::Result<Vec<RecordBatch>> {
+async fn outside(at: SocketAddr, span: Span) -> anyhow::Result<Batches> {
     let mut url = format!("http://{at}/v1/streams/{STREAM}/window?columns={ALL_COLUMNS}");
     if let Some((from, to)) = span {
         url += &format!("&start={from}&end={to}");
@@ -89,14 +96,25 @@ async fn outside(at: SocketAddr, span: Span) -> anyhow::Result<Vec<RecordBatch>>
     let asked = client
         .get(url)
         .header("accept", OutputFormat::Arrow.content_type());
-    let mut body = asked.send().await?.error_for_status()?.bytes_stream();
-    let (mut decoder, mut batches) = (StreamDecoder::new(), Vec::new());
-    while let Some(bytes) = body.try_next().await? {
-        let mut bytes = Buffer::from(bytes);
-        while !bytes.is_empty() {
-            batches.extend(decoder.decode(&mut bytes)?);
+    let body = asked.send().await?.error_for_status()?.bytes_stream();
+    let start = (body, Buffer::from(Bytes::new()), StreamDecoder::new());
+    let batches = stream::try_unfold(start, |(mut body, mut bytes, mut decoder)| async move {
+        loop {
+            if let Some(batch) = decoder.decode(&mut bytes)? {
+                return Ok(Some((batch, (body, bytes, decoder))));
+            }
+            match body.try_next().await? {
+                Some(more) => bytes = Buffer::from(more),
+                None => {
+                    decoder.finish()?;
+                    return Ok(None);
+                }
+            }
         }
-    }
-    decoder.finish()?;
-    Ok(batches)
+    });
+    Ok(batches.boxed())
+}
+
+async fn all(batches: Batches) -> anyhow::Result<Vec<RecordBatch>> {
+    batches.try_collect().await
 }

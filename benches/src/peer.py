@@ -4,6 +4,7 @@ process, into Arrow.
 Reads one JSON object, `Question` of peer.rs, and prints another: version, the times, ms, and what the
 rows add up to in the order in which they came."""
 
+import decimal
 import json
 import sys
 import time
@@ -22,14 +23,14 @@ def duckdb_asks():
     source = f"read_parquet('{asked['files']}', hive_partitioning = false)"
     query = question(source, "{}::timestamptz_ns")
     connection = duckdb.connect()
-    return duckdb.__version__, lambda: connection.sql(query).to_arrow_table()
+    return duckdb.__version__, lambda: connection.sql(query).to_arrow_reader(8192)
 
 
 def chdb_asks():
     import chdb
 
     query = question(f"file('{asked['files']}', Parquet)", "parseDateTime64BestEffort({}, 9)")
-    return chdb.__version__, lambda: chdb.query(query, "ArrowTable")
+    return chdb.__version__, lambda: chdb.query(query, "ArrowTable").to_batches()
 
 
 def question(source, stamp):
@@ -43,25 +44,24 @@ def question(source, stamp):
     return f"select {asked['columns']} from {source} where {where} order by hlc, writer"
 
 
-def adds_up(table):
+def adds_up(batches):
     """Rows, their stamps by their places, the sum of their prices."""
-    total, begun = 0, 0
-    stamps = table.column("hlc")
-    unit = {"us": 1000, "ns": 1}[stamps.type.unit]
-    for chunk in stamps.chunks:
-        stamp = chunk.cast(pyarrow.int64()).to_numpy() * unit
-        place = numpy.arange(begun, begun + len(stamp)) % PLACES
+    total, rows, prices = 0, 0, decimal.Decimal(0)
+    decimal.getcontext().prec = 60
+    for batch in batches:
+        stamp = batch.column("hlc").cast(pyarrow.timestamp("ns", "UTC")).cast(pyarrow.int64()).to_numpy()
+        place = numpy.arange(rows, rows + len(stamp)) % PLACES
         total += int((place * (stamp % PLACES)).sum())
-        begun += len(stamp)
-    price = pyarrow.compute.sum(table.column("price")).as_py()
-    return [str(table.num_rows), str(total), f"{price:f}"]
+        rows += len(stamp)
+        prices += pyarrow.compute.sum(batch.column("price")).as_py()
+    return [str(rows), str(total), f"{prices:f}"]
 
 
 version, ask = {"DuckDB": duckdb_asks, "chDB": chdb_asks}[asked["engine"]]()
 times = []
 for _ in range(asked["runs"] + 1):
-    table = None
     begun = time.perf_counter()
-    table = ask()
+    for batch in ask():
+        pass
     times.append((time.perf_counter() - begun) * 1e3)
-print(json.dumps({"version": version, "times": times[1:], "proof": adds_up(table)}))
+print(json.dumps({"version": version, "times": times[1:], "proof": adds_up(ask())}))

@@ -1,8 +1,9 @@
 //! Merging batches that are each in strict key order into one order.
 //!
-//! The merge copies runs, not rows: it finds how far the lowest input stays below the next lowest
-//! by galloping, and takes that stretch as a slice. Inputs are pushed by the caller, so the same
-//! code serves batches at hand and streams of files.
+//! Where an input stays below the others for long, that stretch is found by galloping and taken as a
+//! slice. Where inputs alternate, the keys that come next of all of them are sorted, which for
+//! ascending runs is a merge without branches, and rows are gathered by it. Inputs are pushed by the
+//! caller, so the same code serves batches at hand and streams of files.
 //!
 //! ```text
 //! input 0  |1 2 3 . . . 9 10|        lowest: 0, next lowest: 1 (at 4)
@@ -10,7 +11,6 @@
 //! ```
 
 mod gather;
-mod heads;
 #[cfg(test)]
 mod tests;
 
@@ -22,10 +22,15 @@ use arrow::datatypes::{SchemaRef, TimestampNanosecondType, UInt32Type};
 use arrow::error::ArrowError;
 use thiserror::Error;
 
-use self::gather::{Gather, Run};
-use self::heads::Heads;
+use self::gather::{Gather, Order};
 use crate::hlc::{Hlc, Key};
 use crate::ids::WriterId;
+
+/// Rows that an input must stay below all others for, to be taken as a stretch.
+const STRETCH_ROWS: usize = 16;
+
+/// Keys of an input at least that are sorted at a time.
+const MIN_SORTED: usize = 16;
 
 /// Why inputs cannot be merged.
 #[derive(Debug, Error)]
@@ -70,8 +75,8 @@ struct At {
     stamps: ScalarBuffer<i64>,
     writers: ScalarBuffer<u32>,
     row: usize,
-    /// Its place among what the next batch is made of, and the first row of it there.
-    part: Option<(usize, usize)>,
+    /// Its place among the parts of the next batch, and its first row there.
+    part: Option<(u32, usize)>,
 }
 
 /// A merge in progress. Holds one batch per input and one of output.
@@ -79,15 +84,28 @@ struct At {
 pub struct Merge {
     batch_rows: usize,
     inputs: Vec<Input>,
-    heads: Heads,
     waiting: Vec<usize>,
     last: Option<Key>,
-    /// What the next batch is made of: parts of batches, and how many rows come from which.
+    /// What the next batch is made of: parts of batches, and which part each row comes from.
     parts: Vec<RecordBatch>,
-    runs: Vec<Run>,
-    rows: usize,
+    order: Order,
     gather: Gather,
+    /// Keys that are being sorted, and how many rows of each part are among them.
+    keys: Vec<Packed>,
+    taken: Vec<usize>,
 }
+
+/// The input whose next key is lowest.
+#[derive(Debug)]
+struct Lowest {
+    input: usize,
+    /// How many others have rows, and the lowest key of those.
+    others: usize,
+    bound: Option<Key>,
+}
+
+/// A key and the part that its row comes from, in the order of keys.
+type Packed = i128;
 
 impl Merge {
     /// A merge of `inputs` inputs of stored rows into batches of `batch_rows` (at least 1).
@@ -95,13 +113,13 @@ impl Merge {
         Self {
             batch_rows: batch_rows.max(1),
             inputs: (0..inputs).map(|_| Input::Waiting).collect(),
-            heads: Heads::default(),
             waiting: (0..inputs).rev().collect(),
             last: None,
             parts: Vec::new(),
-            runs: Vec::new(),
-            rows: 0,
+            order: Order::default(),
             gather: Gather::new(schema),
+            keys: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -131,7 +149,6 @@ impl Merge {
             row: 0,
             part: None,
         };
-        self.heads.push(at.key(0), input);
         self.inputs[input] = Input::At(at);
     }
 
@@ -147,71 +164,191 @@ impl Merge {
             if let Some(input) = self.waiting.last() {
                 return Ok(MergeStep::Need(*input));
             }
-            if self.rows >= self.batch_rows {
+            if self.order.rows() >= self.batch_rows {
                 return Ok(MergeStep::Batch(self.flush()?));
             }
-            let Some((key, input)) = self.heads.lowest() else {
-                let done = self.rows == 0;
+            let Some(lowest) = self.lowest() else {
+                let done = self.order.rows() == 0;
                 return Ok(if done {
                     MergeStep::Done
                 } else {
                     MergeStep::Batch(self.flush()?)
                 });
             };
-            self.take(key, input)?;
+            let room = self.batch_rows - self.order.rows();
+            if self.stays_below(&lowest, room) {
+                self.take_stretch(&lowest, room)?;
+            } else {
+                self.take_sorted(lowest.others + 1, room)?;
+            }
         }
     }
 
-    /// Takes from `input`, whose first key is lowest, all rows below the next lowest input's.
-    fn take(&mut self, key: Key, input: usize) -> Result<(), MergeError> {
+    /// The input whose next key is lowest.
+    fn lowest(&self) -> Option<Lowest> {
+        let mut inputs = at(&self.inputs).map(|(input, at)| (at.key(at.row), input));
+        let mut lowest = inputs.next()?;
+        let (mut others, mut bound) = (0, None);
+        for next in inputs {
+            let higher = next.max(lowest).0;
+            bound = Some(bound.map_or(higher, |bound| higher.min(bound)));
+            lowest = lowest.min(next);
+            others += 1;
+        }
+        Some(Lowest {
+            input: lowest.1,
+            others,
+            bound,
+        })
+    }
+
+    /// Whether so many rows of an input lie below the others that they are worth a slice; all that
+    /// there is room for are.
+    fn stays_below(&self, lowest: &Lowest, room: usize) -> bool {
+        let (Input::At(at), Some(bound)) = (&self.inputs[lowest.input], lowest.bound) else {
+            return true;
+        };
+        let last = at.row + STRETCH_ROWS.min(room) - 1;
+        last < at.batch.num_rows() && at.key(last) < bound
+    }
+
+    /// Takes from an input all rows below the next key of the others.
+    fn take_stretch(&mut self, lowest: &Lowest, room: usize) -> Result<(), MergeError> {
+        let input = lowest.input;
         let Input::At(at) = &mut self.inputs[input] else {
             return Ok(());
         };
+        let room = room.min(at.batch.num_rows() - at.row);
+        let rows = lowest.bound.map_or(room, |bound| at.gallop(room, bound));
+        let key = at.key(at.row);
         if let Some(above) = self.last.filter(|last| *last >= key) {
-            return Err(MergeError::Order {
-                input,
-                found: key,
-                above,
-            });
+            return Err(broken(input, key, above));
         }
-        let room = (self.batch_rows - self.rows).min(at.batch.num_rows() - at.row);
-        let rows = match self.heads.next_lowest() {
-            None => room,
-            Some(other) => at.gallop(room, other),
+        let part = at.part(&mut self.parts);
+        self.order.take(part, rows);
+        self.last = Some(at.key(at.row + rows - 1));
+        self.advance(input, rows);
+        Ok(())
+    }
+
+    /// Takes the rows that come next of all inputs, as far as is known without their next batches.
+    fn take_sorted(&mut self, inputs: usize, room: usize) -> Result<(), MergeError> {
+        let each = room.div_ceil(inputs).max(MIN_SORTED);
+        let bound = at(&self.inputs).map(|(_, at)| at.key(at.last_of(each)));
+        let Some(bound) = bound.min() else {
+            return Ok(());
         };
-        // the first row is lowest: if it is not below the next lowest, both have the same key
-        let rows = rows.max(1);
-        let (part, _) = *at.part.get_or_insert_with(|| {
-            self.parts.push(at.batch.slice(at.row, 0));
-            (self.parts.len() - 1, at.row)
-        });
-        self.runs.push(Run { part, rows });
-        self.rows += rows;
-        at.row += rows;
-        self.last = Some(at.key(at.row - 1));
-        if at.row < at.batch.num_rows() {
-            self.heads.replace_lowest(at.key(at.row));
-        } else {
-            at.close(&mut self.parts);
-            self.heads.remove_lowest();
-            self.inputs[input] = Input::Waiting;
-            self.waiting.push(input);
+        self.keys.clear();
+        for (_, at) in at_mut(&mut self.inputs) {
+            let rows = at.rows_through(each, bound);
+            if rows > 0 {
+                let part = at.part(&mut self.parts);
+                let rows = at.row..at.row + rows;
+                let keys = at.stamps[rows.clone()].iter().zip(&at.writers[rows]);
+                self.keys
+                    .extend(keys.map(|(hlc, writer)| pack(*hlc, *writer, part)));
+            }
+        }
+        self.keys.sort();
+        self.keys.truncate(room);
+        self.check()?;
+        self.last = self.keys.last().map(|packed| unpack(*packed).0);
+        self.taken.clear();
+        self.taken.resize(self.parts.len(), 0);
+        for packed in &self.keys {
+            let (_, part) = unpack(*packed);
+            self.order.take(part, 1);
+            self.taken[part as usize] += 1;
+        }
+        for input in 0..self.inputs.len() {
+            if let Input::At(at) = &self.inputs[input]
+                && let Some((part, _)) = at.part
+            {
+                self.advance(input, self.taken[part as usize]);
+            }
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<RecordBatch, ArrowError> {
-        for input in &mut self.inputs {
-            if let Input::At(at) = input {
+    /// Fails if the sorted keys do not ascend from the last.
+    fn check(&self) -> Result<(), MergeError> {
+        let pairs = self.keys.windows(2).map(|pair| (pair[0], pair[1]));
+        let first = self.keys.first().zip(self.last);
+        let first = first.map(|(first, last)| (pack(last.hlc.0, last.writer.0, 0), *first));
+        let falls = |pair: &(Packed, Packed)| pair.0 >> PART_BITS >= pair.1 >> PART_BITS;
+        let Some((above, found)) = first.into_iter().chain(pairs).find(falls) else {
+            return Ok(());
+        };
+        let (found, part) = unpack(found);
+        let of_part = |at: &At| at.part.is_some_and(|own| own.0 == part);
+        let input = at(&self.inputs).find(|(_, at)| of_part(at));
+        let input = input.map_or(usize::MAX, |(input, _)| input);
+        Err(broken(input, found, unpack(above).0))
+    }
+
+    /// Rows of an input have been taken.
+    fn advance(&mut self, input: usize, rows: usize) {
+        if let Input::At(at) = &mut self.inputs[input] {
+            at.row += rows;
+            if at.row == at.batch.num_rows() {
                 at.close(&mut self.parts);
+                self.inputs[input] = Input::Waiting;
+                self.waiting.push(input);
             }
         }
-        let merged = self.gather.rows(&self.parts, &self.runs);
+    }
+
+    fn flush(&mut self) -> Result<RecordBatch, ArrowError> {
+        for (_, at) in at_mut(&mut self.inputs) {
+            at.close(&mut self.parts);
+        }
+        let merged = self.gather.rows(&self.parts, &self.order);
         self.parts.clear();
-        self.runs.clear();
-        self.rows = 0;
+        self.order.clear();
         merged
     }
+}
+
+fn at(inputs: &[Input]) -> impl Iterator<Item = (usize, &At)> {
+    inputs
+        .iter()
+        .enumerate()
+        .filter_map(|(i, input)| match input {
+            Input::At(at) => Some((i, at)),
+            _ => None,
+        })
+}
+
+fn at_mut(inputs: &mut [Input]) -> impl Iterator<Item = (usize, &mut At)> {
+    let inputs = inputs.iter_mut().enumerate();
+    inputs.filter_map(|(i, input)| match input {
+        Input::At(at) => Some((i, at)),
+        _ => None,
+    })
+}
+
+fn broken(input: usize, found: Key, above: Key) -> MergeError {
+    MergeError::Order {
+        input,
+        found,
+        above,
+    }
+}
+
+const PART_BITS: u32 = 32;
+
+fn pack(hlc: i64, writer: u32, part: u32) -> Packed {
+    (Packed::from(hlc) << 64) | (Packed::from(writer) << PART_BITS) | Packed::from(part)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "what `pack` put together")]
+#[expect(clippy::cast_sign_loss, reason = "what `pack` put together")]
+fn unpack(packed: Packed) -> (Key, u32) {
+    let key = Key {
+        hlc: Hlc((packed >> 64) as i64),
+        writer: WriterId((packed >> PART_BITS) as u32),
+    };
+    (key, packed as u32)
 }
 
 impl At {
@@ -222,11 +359,41 @@ impl At {
         }
     }
 
+    /// Its place among the parts of the next batch.
+    fn part(&mut self, parts: &mut Vec<RecordBatch>) -> u32 {
+        let part = self.part.get_or_insert_with(|| {
+            parts.push(self.batch.slice(self.row, 0));
+            // of more than 2^32 batches none would be left in memory
+            let place = u32::try_from(parts.len() - 1).unwrap_or(u32::MAX);
+            (place, self.row)
+        });
+        part.0
+    }
+
     /// Cuts out what was taken of it since the last batch.
     fn close(&mut self, parts: &mut [RecordBatch]) {
         if let Some((part, from)) = self.part.take() {
-            parts[part] = self.batch.slice(from, self.row - from);
+            parts[part as usize] = self.batch.slice(from, self.row - from);
         }
+    }
+
+    /// The last of the next `rows` rows.
+    fn last_of(&self, rows: usize) -> usize {
+        (self.row + rows).min(self.batch.num_rows()) - 1
+    }
+
+    /// How many of the next `most` rows lie at or below `bound`.
+    fn rows_through(&self, most: usize, bound: Key) -> usize {
+        let (mut low, mut high) = (0, self.last_of(most) + 1 - self.row);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.key(self.row + middle) <= bound {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// Number of the next `room` rows that lie below `bound`.

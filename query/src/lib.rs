@@ -14,6 +14,7 @@ mod order;
 pub mod params;
 mod partition;
 mod plan;
+mod pump;
 mod rejects;
 #[cfg(test)]
 #[allow(dead_code, reason = "the worker's tests use it too")]

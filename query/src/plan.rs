@@ -24,10 +24,14 @@ use tourbillon_lake::{Lake, LakeError, SegmentRead};
 use crate::error::QueryError;
 use crate::order::Cut;
 use crate::partition::View;
+use crate::pump::pumped;
 use crate::tail::Queue;
 
 /// Inputs of a merge that are opened at the same time.
 const PARALLEL_OPENS: usize = 16;
+
+/// Inputs of a merge that are decoded ahead: some batches of each wait in memory.
+const PUMPED: usize = 16;
 
 /// Rows on their way.
 pub(crate) type Batches = BoxStream<'static, Result<RecordBatch, QueryError>>;
@@ -45,14 +49,16 @@ impl Plan {
     /// The rows of the window that are in views of it, in key order, cut as said.
     pub(crate) fn merged(self: &Arc<Self>, views: Vec<View>, cut: Cut) -> Batches {
         let inputs = views.into_iter().flat_map(|view| self.inputs(view));
+        let mut inputs: Vec<Batches> = inputs.collect();
+        // on a runtime of one thread, whose order of events must not depend on threads, in turn; and
         // where rows are at hand, other threads would only cost time
-        let spread = !self.read.few;
-        merge(
-            inputs.collect(),
-            Arc::clone(&self.read.columns),
-            cut,
-            spread,
-        )
+        let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        let spread = !self.read.few && inputs.len() > 1 && !one_thread;
+        if self.read.ahead && spread {
+            let later = inputs.split_off(inputs.len().min(PUMPED));
+            inputs = inputs.into_iter().map(pumped).chain(later).collect();
+        }
+        merge(inputs, Arc::clone(&self.read.columns), cut, spread)
     }
 
     /// One input for a partition's files, which follow one another, and one for each tail.
@@ -173,15 +179,12 @@ fn merge(inputs: Vec<Batches>, schema: SchemaRef, cut: Cut, spread: bool) -> Bat
     merged.try_flatten().boxed()
 }
 
-/// Gets the first batch of every input, several at the same time, `spread` over threads if there
-/// are several.
+/// Gets the first batch of every input, several at the same time, maybe `spread` over threads.
 async fn open(
     mut merge: Merge,
     inputs: Vec<Batches>,
     spread: bool,
 ) -> Result<(Merge, Vec<Batches>), QueryError> {
-    let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
-    let spread = spread && inputs.len() > 1 && !one_thread;
     let begin = |input| async move {
         if !spread {
             return first_of(input).await;

@@ -7,7 +7,6 @@
 mod tests;
 mod texts;
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -23,11 +22,56 @@ use self::texts::Texts;
 /// Average rows a run must have for slices to be cheaper than picking rows one by one.
 const MIN_RUN_ROWS: usize = 32;
 
-/// Rows that come next from a part.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) part: usize,
-    pub(super) rows: usize,
+/// The part from which each row comes. Rows of a part come in its order, without gaps.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    part_of: Vec<u32>,
+    /// How often rows were taken.
+    takes: usize,
+}
+
+impl Order {
+    /// Rows that come next are the next of a part.
+    pub(super) fn take(&mut self, part: u32, rows: usize) {
+        self.part_of.extend(std::iter::repeat_n(part, rows));
+        self.takes += 1;
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.part_of.len()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.part_of.clear();
+        self.takes = 0;
+    }
+
+    /// What `pick` finds in the part of each row, at its place there.
+    fn pick<T>(
+        &self,
+        parts: usize,
+        mut pick: impl FnMut(usize, usize) -> T,
+    ) -> impl ExactSizeIterator<Item = T> {
+        let mut next = vec![0; parts];
+        self.part_of.iter().map(move |part| {
+            let part = *part as usize;
+            let place = next[part];
+            next[part] = place + 1;
+            pick(part, place)
+        })
+    }
+
+    /// The parts cut where the rows change from one to another.
+    fn slices(&self, parts: &[RecordBatch]) -> Vec<RecordBatch> {
+        let mut taken = vec![0; parts.len()];
+        let slice = |run: &[u32]| {
+            let (part, rows) = (run[0] as usize, run.len());
+            let from = taken[part];
+            taken[part] += rows;
+            parts[part].slice(from, rows)
+        };
+        self.part_of.chunk_by(|a, b| a == b).map(slice).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -43,79 +87,24 @@ impl Gather {
         Self { schema, texts }
     }
 
-    /// The rows of the parts in the order of the runs, which take every part from its start to its
-    /// end.
+    /// All rows of the parts, in this order.
     pub(super) fn rows(
         &mut self,
         parts: &[RecordBatch],
-        runs: &[Run],
+        order: &Order,
     ) -> Result<RecordBatch, ArrowError> {
         if let [one] = parts {
             return Ok(one.clone());
         }
-        let rows: usize = runs.iter().map(|run| run.rows).sum();
-        if rows / runs.len().max(1) >= MIN_RUN_ROWS {
-            return concat_batches(&self.schema, &slices(parts, runs));
+        if order.rows() / order.takes.max(1) >= MIN_RUN_ROWS {
+            return concat_batches(&self.schema, &order.slices(parts));
         }
-        let order = Order::new(parts.len(), runs);
         let columns = (0..self.schema.fields().len()).map(|i| {
             let columns: Vec<&ArrayRef> = parts.iter().map(|part| part.column(i)).collect();
-            column(&columns, &order, &mut self.texts[i])
+            column(&columns, order, &mut self.texts[i])
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
-    }
-}
-
-fn slices(parts: &[RecordBatch], runs: &[Run]) -> Vec<RecordBatch> {
-    let mut taken = vec![0; parts.len()];
-    let slice = |run: &Run| {
-        let from = taken[run.part];
-        taken[run.part] += run.rows;
-        parts[run.part].slice(from, run.rows)
-    };
-    runs.iter().map(slice).collect()
-}
-
-/// The part from which each row comes.
-#[derive(Debug)]
-struct Order {
-    parts: usize,
-    part_of: Vec<u32>,
-    picks: OnceCell<Vec<(usize, usize)>>,
-}
-
-impl Order {
-    fn new(parts: usize, runs: &[Run]) -> Self {
-        let mut part_of = Vec::with_capacity(runs.iter().map(|run| run.rows).sum());
-        for run in runs {
-            // a batch of more parts than that has more rows than Arrow can number
-            let part = u32::try_from(run.part).unwrap_or(u32::MAX);
-            part_of.extend(std::iter::repeat_n(part, run.rows));
-        }
-        let picks = OnceCell::new();
-        Self {
-            parts,
-            part_of,
-            picks,
-        }
-    }
-
-    /// What `pick` finds in the part of each row, at its place there.
-    fn pick<T>(&self, mut pick: impl FnMut(usize, usize) -> T) -> impl ExactSizeIterator<Item = T> {
-        let mut next = vec![0; self.parts];
-        self.part_of.iter().map(move |part| {
-            let part = *part as usize;
-            let place = next[part];
-            next[part] = place + 1;
-            pick(part, place)
-        })
-    }
-
-    /// Part and place of each row.
-    fn picks(&self) -> &[(usize, usize)] {
-        self.picks
-            .get_or_init(|| self.pick(|part, place| (part, place)).collect())
     }
 }
 
@@ -136,7 +125,8 @@ fn column(columns: &[&ArrayRef], order: &Order, texts: &mut Texts) -> Result<Arr
         _ => {}
     }
     let columns: Vec<&dyn Array> = columns.iter().map(|column| &***column).collect();
-    interleave(&columns, order.picks())
+    let picks = order.pick(columns.len(), |part, place| (part, place));
+    interleave(&columns, &picks.collect::<Vec<_>>())
 }
 
 fn numbers<T: ArrowPrimitiveType>(columns: &[&ArrayRef], order: &Order) -> ArrayRef {
@@ -144,7 +134,9 @@ fn numbers<T: ArrowPrimitiveType>(columns: &[&ArrayRef], order: &Order) -> Array
         .iter()
         .map(|column| &column.as_primitive::<T>().values()[..])
         .collect();
-    let rows: Vec<T::Native> = order.pick(|part, place| values[part][place]).collect();
+    let rows: Vec<T::Native> = order
+        .pick(values.len(), |part, place| values[part][place])
+        .collect();
     let nulls = nulls(columns.iter().map(|column| column.nulls()), order);
     let merged = PrimitiveArray::<T>::new(rows.into(), nulls);
     Arc::new(merged.with_data_type(columns[0].data_type().clone()))
@@ -161,6 +153,7 @@ fn nulls<'a>(
     if parts.iter().all(Option::is_none) {
         return None;
     }
-    let valid = order.pick(|part, place| parts[part].is_none_or(|nulls| nulls.is_valid(place)));
+    let valid = |part: usize, place| parts[part].is_none_or(|nulls| nulls.is_valid(place));
+    let valid = order.pick(parts.len(), valid);
     Some(NullBuffer::new(BooleanBuffer::from_iter(valid)))
 }

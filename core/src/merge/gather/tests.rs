@@ -66,40 +66,40 @@ proptest! {
             1..5,
         ),
         seed in any::<u64>(),
-        longest in 1usize..3,
+        longest in 1usize..50,
     ) {
         let dictionaries = dictionaries();
         let mut gather: Option<Gather> = None;
         for parts in &batches {
             let parts: Vec<_> = parts.iter().map(|part| batch(part, &dictionaries)).collect();
-            let runs = runs(&parts, seed, longest);
+            let order = order(&parts, seed, longest);
             let gather = gather.get_or_insert_with(|| Gather::new(parts[0].schema()));
-            let found = gather.rows(&parts, &runs).unwrap();
-            let order = Order::new(parts.len(), &runs);
+            let found = gather.rows(&parts, &order).unwrap();
+            let picks: Vec<_> = order.pick(parts.len(), |part, place| (part, place)).collect();
             for (i, column) in found.columns().iter().enumerate() {
                 let own: Vec<_> = parts.iter().map(|part| decoded(part.column(i))).collect();
                 let own: Vec<&dyn Array> = own.iter().map(|column| &**column).collect();
-                let expected = interleave(&own, order.picks()).unwrap();
+                let expected = interleave(&own, &picks).unwrap();
                 prop_assert_eq!(&decoded(column), &expected);
             }
         }
     }
 }
 
-/// Runs that take all parts, by turns that depend on the seed.
-fn runs(parts: &[RecordBatch], seed: u64, longest: usize) -> Vec<Run> {
+/// An order that takes all parts, by turns that depend on the seed.
+fn order(parts: &[RecordBatch], seed: u64, longest: usize) -> Order {
     let mut left: Vec<usize> = parts.iter().map(RecordBatch::num_rows).collect();
-    let (mut runs, mut turn) = (Vec::new(), seed);
+    let (mut order, mut turn) = (Order::default(), seed);
     while left.iter().any(|rows| *rows > 0) {
         turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let part = usize::try_from(turn >> 33).unwrap() % parts.len();
         let rows = left[part].min(longest);
         left[part] -= rows;
         if rows > 0 {
-            runs.push(Run { part, rows });
+            order.take(u32::try_from(part).unwrap(), rows);
         }
     }
-    runs
+    order
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn dictionaries_that_are_used_no_more_are_forgotten() {
         let parts: Vec<_> = (0..2)
             .map(|i| batch(&(i, vec![Some(1); 8]), &dictionaries))
             .collect();
-        let runs = runs(&parts, 7, 1);
-        gather.rows(&parts, &runs).unwrap();
+        let order = order(&parts, 7, 1);
+        gather.rows(&parts, &order).unwrap();
         assert!(gather.texts.iter().all(|texts| texts.known() <= 14));
     }
 }
@@ -129,9 +129,9 @@ fn dictionaries_larger_than_the_rows_are_merged_by_arrow() {
     let parts: Vec<_> = (0..2)
         .map(|i| batch(&(i, vec![Some(3), None, Some(1)]), &dictionaries))
         .collect();
-    let runs = runs(&parts, 1, 1);
+    let order = order(&parts, 1, 1);
     let mut gather = Gather::new(parts[0].schema());
-    let found = gather.rows(&parts, &runs).unwrap();
+    let found = gather.rows(&parts, &order).unwrap();
     assert!(gather.texts.iter().all(|texts| texts.known() == 0));
     assert_eq!(found.num_rows(), 6);
     assert_eq!(found.column(4).null_count(), 2);

@@ -50,14 +50,16 @@ impl Texts {
         let one = parts.iter().all(|part| same(part.values(), first));
         let values = match one {
             true => Arc::clone(first),
-            false => match self.joined(&parts, order.part_of.len()) {
+            false => match self.joined(&parts, order.rows()) {
                 Some(values) => values,
                 None => return Ok(None),
             },
         };
         let keys: Vec<&[i32]> = parts.iter().map(|part| &part.keys().values()[..]).collect();
         let rows: Vec<i32> = match one {
-            true => order.pick(|part, place| keys[part][place]).collect(),
+            true => order
+                .pick(keys.len(), |part, place| keys[part][place])
+                .collect(),
             false => {
                 let numbers: Vec<Arc<[i32]>> = parts
                     .iter()
@@ -68,7 +70,7 @@ impl Texts {
                     let key = usize::try_from(keys[part][place]).unwrap_or(usize::MAX);
                     numbers[part].get(key).copied().unwrap_or(0)
                 };
-                order.pick(number).collect()
+                order.pick(keys.len(), number).collect()
             }
         };
         let nulls = nulls(parts.iter().map(|part| part.keys().nulls()), order);
