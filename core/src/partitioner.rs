@@ -74,19 +74,39 @@ pub fn split(
         .collect())
 }
 
+/// The first row of a batch, data or stored, whose key no cut by one of `counts` puts into
+/// `partition`.
+pub fn first_stray(
+    schema: &StreamSchema,
+    batch: &RecordBatch,
+    counts: &[u32],
+    partition: PartitionId,
+) -> Result<Option<usize>, ArrowError> {
+    let at_home = |hash: u64| {
+        let mut homes = counts.iter().map(|count| jump(hash, (*count).max(1)));
+        homes.any(|home| home == partition.0)
+    };
+    let hashes = key_hashes(schema, batch)?;
+    Ok(hashes.into_iter().position(|hash| !at_home(hash)))
+}
+
 fn partition_of_rows(
     schema: &StreamSchema,
     batch: &RecordBatch,
     partitions: u32,
 ) -> Result<Vec<u32>, ArrowError> {
+    let hashes = key_hashes(schema, batch)?.into_iter();
+    Ok(hashes.map(|hash| jump(hash, partitions.max(1))).collect())
+}
+
+fn key_hashes(schema: &StreamSchema, batch: &RecordBatch) -> Result<Vec<u64>, ArrowError> {
     let mut hashes = vec![xxh3_64(b""); batch.num_rows()];
-    for &column in schema.key() {
-        combine(&mut hashes, batch.column(column))?;
+    for name in schema.key_names() {
+        let column = batch.column_by_name(name);
+        let absent = || ArrowError::SchemaError(format!("key column `{name}` is absent"));
+        combine(&mut hashes, column.ok_or_else(absent)?)?;
     }
-    Ok(hashes
-        .into_iter()
-        .map(|hash| jump(hash, partitions.max(1)))
-        .collect())
+    Ok(hashes)
 }
 
 /// Folds a column's value hashes into the rows' hashes.

@@ -83,6 +83,11 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
+    /// From now on the keys of the first partition go to the last, and the reverse.
+    pub(crate) fn misplace(&mut self) {
+        self.keys.reverse();
+    }
+
     /// `writers` writers that have opened every partition.
     pub(crate) async fn new(rig: &Rig, seed: u64, writers: u32) -> Self {
         let mut feed = Self {

@@ -24,6 +24,7 @@ use crate::error::{Cause, WorkerError};
 mod beyond;
 mod compacted;
 mod past;
+mod strays;
 
 use beyond::Beyond;
 use compacted::Compactions;
@@ -214,6 +215,8 @@ impl Verifier {
         };
         let said = &found.commit.body;
         for (i, rows) in plan.segments.into_iter().enumerate() {
+            let stray = self.stray(&def, &rows).await?;
+            report.differences.extend(stray);
             let made = encode(Arc::clone(&def), self.partition, rows).await;
             let made = made.map_err(|e| self.failed("encode a segment", e))?;
             report.segments += 1;

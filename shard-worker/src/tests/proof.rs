@@ -104,6 +104,33 @@ async fn good_data_verifies_and_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_in_a_partition_that_their_key_does_not_belong_to_are_found() {
+    let store = Arc::new(InMemory::new());
+    let rig = Rig::new(Lake::with_store(store as _, "memory://"), 2).await;
+    let mut feed = Feed::new(&rig, 31, 3).await;
+    feed.run(200, 2_000_000).await;
+    let at_home = feed.rows.len();
+    feed.misplace();
+    feed.run(200, 2_000_000).await;
+    rig.seal().await;
+    for partition in 0..2 {
+        let verifier = Verifier {
+            log: rig.log(),
+            lake: rig.lake.clone(),
+            control: rig.control.clone(),
+            def: Arc::clone(&rig.def),
+            partition: PartitionId(partition),
+        };
+        let told = verifier.run().await.unwrap().differences;
+        let first = feed.rows[at_home..]
+            .iter()
+            .find(|row| row.partition == partition);
+        let offset = format!("at offset {} ", first.unwrap().offset);
+        assert!(told.iter().any(|line| line.contains(&offset)), "{told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_chain_that_lags_is_incomplete_but_not_different() {
     let bench = Bench::new(22).await;
     let links = bench.rig.links(0).await;
