@@ -15,8 +15,8 @@ use crate::Figure;
 use crate::bodies::FORMATS;
 use crate::delay::percentile;
 use crate::rig::{Rig, WINDOW_NS, call};
+use crate::sealing::{all_final, seal};
 use crate::small::ROWS;
-use crate::windows::seal;
 
 /// How much history a stream has, in parts of the rows that are asked for.
 const TIMES: [usize; 3] = [1, 10, 100];
@@ -50,7 +50,8 @@ pub(crate) async fn measure(
     for times in TIMES {
         stamps.push(send(&rig, &name(times), &last).await?);
     }
-    seal(&rig, part * TIMES.iter().sum::<usize>()).await?;
+    all_final().await;
+    seal(&rig, &rig.lake, part * TIMES.iter().sum::<usize>(), 1).await?;
     let service = rig.follow(rig.lake.clone()).await;
     let router = tourbillon_query::http::router(service.clone());
     let mut figures: Vec<Figure> = TIMES

@@ -8,20 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
-use axum::Router;
 use futures::{StreamExt, TryStreamExt, stream};
-use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::{Instant, timeout};
-use tourbillon_core::clock::PhysicalClock;
-use tourbillon_core::ids::{PartitionId, StreamName};
-use tourbillon_ingest::{Environment, Gateway, GatewaySettings};
-use tourbillon_lake::Lake;
-use tourbillon_log::control::ControlTopic;
-use tourbillon_log::{KafkaLog, KafkaSettings, Log, SystemClock, TopicNeed, TopicPartition};
+use tokio::time::Instant;
+use tourbillon_core::ids::PartitionId;
+use tourbillon_log::control::StreamRequest;
+use tourbillon_log::{KafkaLog, KafkaSettings, Log, TopicNeed, TopicPartition};
 
 use crate::bodies::FORMATS;
-use crate::rig::call;
+use crate::rig::{Rig, call};
 use crate::{Figure, rate};
 
 /// Requests in flight.
@@ -82,7 +77,7 @@ async fn gateway(
     prefix: &str,
     rows: usize,
 ) -> anyhow::Result<(Sent, Duration)> {
-    let rig = KafkaRig::new(folder, brokers, prefix).await?;
+    let rig = rig(folder, brokers, prefix).await?;
     let router = rig.router();
     let arrow = FORMATS[3];
     let bodies = arrow.bodies(rows)?;
@@ -94,55 +89,17 @@ async fn gateway(
         .try_collect::<Vec<_>>()
         .await?;
     let took = begun.elapsed();
-    let topic = rig.control.stream_topic(&StreamName::new("trades")?);
+    let topic = rig.control.stream_topic(&rig.stream);
     let sent = count(&*rig.log, &topic, rows).await?;
     rig.close().await?;
     Ok((sent, took))
 }
 
 /// A gateway on Kafka, with topics of its own.
-#[derive(Debug)]
-pub(crate) struct KafkaRig {
-    pub(crate) log: Arc<dyn Log>,
-    pub(crate) control: ControlTopic,
-    pub(crate) lake: Lake,
-    gateway: Gateway,
-    _folder: TempDir,
-}
-
-impl KafkaRig {
-    pub(crate) async fn new(below: &Path, brokers: &str, prefix: &str) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir_in(below)?;
-        let log = connect(brokers).await?;
-        let control = ControlTopic::open(Arc::clone(&log), prefix).await?;
-        control.ensure_builtin_streams().await?;
-        let clock: Arc<dyn PhysicalClock> = Arc::new(SystemClock::new());
-        let lake = Lake::open(folder.path().to_str().context("a UTF-8 folder")?)?;
-        let env = Environment {
-            log: Arc::clone(&log),
-            control: control.clone(),
-            commits: Arc::new(lake.clone()),
-            clock,
-        };
-        let gateway = Gateway::start(GatewaySettings::new("bench", "bench"), env);
-        timeout(Duration::from_secs(30), gateway.until_ready()).await?;
-        Ok(Self {
-            log,
-            control,
-            lake,
-            gateway,
-            _folder: folder,
-        })
-    }
-
-    pub(crate) fn router(&self) -> Router {
-        tourbillon_ingest::http::router(self.gateway.clone())
-    }
-
-    pub(crate) async fn close(self) -> anyhow::Result<()> {
-        self.gateway.shutdown().await;
-        Ok(self.log.close().await?)
-    }
+pub(crate) async fn rig(below: &Path, brokers: &str, prefix: &str) -> anyhow::Result<Rig> {
+    let folder = tempfile::tempdir_in(below)?;
+    let trades = StreamRequest::builtin("trades").context("trades is built in")?;
+    Rig::on(connect(brokers).await?, prefix, folder, &[trades]).await
 }
 
 pub(crate) async fn connect(brokers: &str) -> anyhow::Result<Arc<dyn Log>> {

@@ -2,7 +2,6 @@
 //! takes from producing a record to consuming it: as many records, as large, as often.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -12,11 +11,10 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tourbillon_log::TopicNeed;
-use tourbillon_query::QueryService;
 
 use crate::Figure;
 use crate::delay::percentile;
-use crate::kafka::{KafkaRig, brokers, connect, fresh_prefix};
+use crate::kafka::{brokers, connect, fresh_prefix, rig};
 use crate::subscribers::{BODIES, TICK, subscribe_to};
 
 /// Partitions of a topic, so records of a body.
@@ -68,11 +66,8 @@ pub(crate) async fn measure(folder: &Path, runs: usize) -> anyhow::Result<Vec<Fi
 }
 
 async fn subscribed(folder: &Path, brokers: &str, mode: &str) -> anyhow::Result<Vec<f64>> {
-    let rig = KafkaRig::new(folder, brokers, &fresh_prefix()?).await?;
-    let service = QueryService::start(Arc::clone(&rig.log), rig.lake.clone(), rig.control.clone());
-    while !service.is_ready() {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let rig = rig(folder, brokers, &fresh_prefix()?).await?;
+    let service = rig.follow(rig.lake.clone()).await;
     let delays = subscribe_to(&service, &rig.router(), mode, 1).await?;
     service.end_subscriptions();
     service.shutdown().await;

@@ -16,6 +16,7 @@ mod peer;
 mod replay;
 mod rig;
 mod scale;
+mod sealing;
 mod small;
 mod subscribers;
 mod symbol;
@@ -41,6 +42,9 @@ struct Args {
     /// Rows of each measurement.
     #[arg(long, default_value_t = 2_000_000)]
     rows: usize,
+    /// Rows behind windows over much: `symbol` and `history`.
+    #[arg(long, default_value_t = 20_000_000)]
+    many_rows: usize,
     /// Measurements of each kind; the median counts.
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -118,8 +122,7 @@ fn main() -> anyhow::Result<()> {
     print(&figures)?;
     if let Some(path) = &args.report {
         let figure = |f: &Figure| json!({"name": f.name, "unit": f.unit, "median": f.median(), "values": f.values});
-        let report =
-            json!({ "rows": args.rows, "figures": figures.iter().map(figure).collect::<Vec<_>>() });
+        let report = json!({ "rows": args.rows, "many_rows": args.many_rows, "figures": figures.iter().map(figure).collect::<Vec<_>>() });
         std::fs::write(path, report.to_string())?;
     }
     Ok(())
@@ -173,10 +176,10 @@ async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
     }
     if wants(Stage::Symbol) {
         let python = args.peers_python.as_deref();
-        figures.extend(symbol::measure(&folder, args.rows, args.runs, python).await?);
+        figures.extend(symbol::measure(&folder, args.many_rows, args.runs, python).await?);
     }
     if wants(Stage::History) {
-        figures.extend(history::measure(&folder, args.rows, args.runs).await?);
+        figures.extend(history::measure(&folder, args.many_rows, args.runs).await?);
     }
     if wants(Stage::Replay) {
         figures.extend(replay::measure(&folder, args.rows, args.runs).await?);

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
-use tourbillon_core::ids::StreamName;
 use tourbillon_core::time::format_time_ns;
 use tourbillon_query::QueryService;
 use tourbillon_query::encode::OutputFormat;
@@ -76,7 +75,7 @@ type Batches = BoxStream<'static, anyhow::Result<RecordBatch>>;
 
 async fn inside(rig: &Rig, service: &QueryService, span: Span) -> anyhow::Result<Batches> {
     let view = rig.control.view();
-    let def = view.streams.get(&StreamName::new(STREAM)?);
+    let def = view.streams.get(&rig.stream);
     let def = def.context("no stream")?;
     let mut params = WindowParams::everything(def.schema());
     params.columns = ALL_COLUMNS.split(',').map(str::to_owned).collect();

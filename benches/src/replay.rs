@@ -12,7 +12,7 @@ use tourbillon_query::params::WindowParams;
 
 use crate::bodies::FORMATS;
 use crate::rig::{Rig, call};
-use crate::windows::seal;
+use crate::sealing::{all_final, seal};
 use crate::{Figure, floors, rate};
 
 pub(crate) async fn measure(
@@ -29,7 +29,8 @@ pub(crate) async fn measure(
     let mut figures = Vec::new();
     let from_log = |rig| floors::frames(rig);
     figures.extend(compared("the log", &rig, rows, runs, async || from_log(&rig).await).await?);
-    seal(&rig, rows).await?;
+    all_final().await;
+    seal(&rig, &rig.lake, rows, 1).await?;
     let files = files(&rig.lake_folder())?;
     figures.extend(compared("Parquet", &rig, rows, runs, async || decoded(&files)).await?);
     rig.close().await?;

@@ -1,4 +1,4 @@
-//! A pipeline on the embedded log, in this process.
+//! A pipeline in this process, on the embedded log or on Kafka.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,12 +47,18 @@ impl Rig {
     /// One with these streams.
     pub(crate) async fn with(below: &Path, streams: &[StreamRequest]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(below).context("cannot make a folder")?;
-        let clock: Arc<dyn PhysicalClock> = Arc::new(SystemClock::new());
-        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(
-            &folder.path().join("log"),
-            Arc::clone(&clock),
-        )?);
-        let control = ControlTopic::open(Arc::clone(&log), "bench").await?;
+        let log = EmbeddedLog::open(&folder.path().join("log"), Arc::new(SystemClock::new()))?;
+        Self::on(Arc::new(log), "bench", folder, streams).await
+    }
+
+    /// One on this log, with topics of this prefix.
+    pub(crate) async fn on(
+        log: Arc<dyn Log>,
+        prefix: &str,
+        folder: TempDir,
+        streams: &[StreamRequest],
+    ) -> anyhow::Result<Self> {
+        let control = ControlTopic::open(Arc::clone(&log), prefix).await?;
         for stream in streams {
             control
                 .ensure_stream(&StreamRequest {
@@ -63,6 +69,7 @@ impl Rig {
         }
         let lake = folder.path().join("lake");
         let lake = Lake::open(lake.to_str().context("a UTF-8 folder")?)?;
+        let clock: Arc<dyn PhysicalClock> = Arc::new(SystemClock::new());
         let env = Environment {
             log: Arc::clone(&log),
             control: control.clone(),
@@ -70,13 +77,14 @@ impl Rig {
             clock,
         };
         let gateway = Gateway::start(GatewaySettings::new("bench", "bench"), env);
-        timeout(Duration::from_secs(10), gateway.until_ready()).await?;
+        timeout(Duration::from_secs(30), gateway.until_ready()).await?;
+        let first = streams.first().context("a stream")?;
         Ok(Self {
             log,
             control,
             lake,
             gateway,
-            stream: StreamName::new("trades")?,
+            stream: StreamName::new(&first.name)?,
             folder,
         })
     }

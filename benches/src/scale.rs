@@ -1,18 +1,16 @@
 //! The same rows through more partitions and more workers.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::time::{Instant, sleep};
-use tourbillon_lake::Lake;
+use tokio::time::Instant;
 use tourbillon_log::control::StreamRequest;
-use tourbillon_shard_worker::{Worker, WorkerSettings};
 
 use crate::bodies::FORMATS;
-use crate::rig::{Rig, WINDOW_NS, call};
+use crate::rig::{Rig, call};
+use crate::sealing::{all_final, seal, verify};
 use crate::{Figure, rate};
 
 /// Partitions and workers of each measurement.
@@ -20,8 +18,6 @@ const SCALES: [(u32, u32); 6] = [(1, 1), (2, 1), (4, 1), (8, 1), (4, 2), (8, 2)]
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 8;
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) async fn measure(
     folder: &Path,
@@ -41,9 +37,9 @@ pub(crate) async fn measure(
             };
             let rig = Rig::with(folder, &[trades]).await?;
             taken.values.push(rate(rows, take(&rig, rows).await?) / 1e6);
-            sealed
-                .values
-                .push(rate(rows, seal(folder, &rig, rows, workers).await?) / 1e6);
+            let took = seal(&rig, &rig.lake, rows, workers).await?;
+            sealed.values.push(rate(rows, took) / 1e6);
+            verify(&rig, &rig.lake, rows).await?;
             rig.close().await?;
         }
         if workers == 1 {
@@ -65,48 +61,7 @@ async fn take(rig: &Rig, rows: usize) -> anyhow::Result<Duration> {
         .try_collect::<Vec<_>>()
         .await?;
     let took = begun.elapsed();
-    // beats carry the watermark past the last window
-    sleep(Duration::from_nanos(WINDOW_NS.unsigned_abs() * 5 / 2)).await;
+    all_final().await;
     rig.gateway.shutdown().await;
-    Ok(took)
-}
-
-async fn seal(folder: &Path, rig: &Rig, rows: usize, shares: u32) -> anyhow::Result<Duration> {
-    let target = tempfile::tempdir_in(folder)?;
-    let lake = Lake::open(target.path().to_str().context("a UTF-8 folder")?)?;
-    let begun = Instant::now();
-    let start = |share| {
-        let settings = WorkerSettings {
-            share,
-            shares,
-            nonce: format!("share-{share}"),
-            grace: Duration::from_secs(900),
-        };
-        Worker::start(
-            settings,
-            Arc::clone(&rig.log),
-            lake.clone(),
-            rig.control.clone(),
-        )
-    };
-    let workers: Vec<_> = (0..shares).map(start).collect();
-    loop {
-        let progress = workers
-            .iter()
-            .flat_map(|worker| worker.progress().into_values());
-        let sealed: u64 = progress.map(|partition| partition.committed_rows()).sum();
-        if sealed == rows as u64 {
-            break;
-        }
-        ensure!(
-            begun.elapsed() < PATIENCE,
-            "{sealed} of {rows} rows are sealed"
-        );
-        sleep(Duration::from_millis(2)).await;
-    }
-    let took = begun.elapsed();
-    for worker in workers {
-        worker.shutdown().await;
-    }
     Ok(took)
 }

@@ -24,7 +24,7 @@ use tower::ServiceExt;
 use crate::bodies::{BODY_ROWS, arrow_stream};
 use crate::peer::Question;
 use crate::rig::{Rig, call};
-use crate::windows::seal;
+use crate::sealing::{all_final, seal};
 use crate::{Figure, first, ordered, peer};
 
 /// Symbols, and the one that is asked for.
@@ -49,7 +49,8 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<Vec<Figure>> {
     let rig = Rig::with(folder, &[stream()]).await?;
     fill(&rig, rows).await?;
-    seal(&rig, rows).await?;
+    all_final().await;
+    seal(&rig, &rig.lake, rows, 1).await?;
     let service = rig.follow(rig.lake.clone()).await;
     let router = tourbillon_query::http::router(service.clone());
     let files = rig.lake_folder().join(STREAM).join("data/**/*.parquet");

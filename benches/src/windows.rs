@@ -1,8 +1,6 @@
 //! Windows over sealed history: many small ones at once, and a large one in two formats.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use arrow::array::RecordBatch;
@@ -11,18 +9,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use tourbillon_query::encode::{Encoder, OutputFormat};
-use tourbillon_shard_worker::{Worker, WorkerSettings};
 use tower::ServiceExt;
 
 use crate::bodies::FORMATS;
-use crate::rig::{Rig, WINDOW_NS, call};
+use crate::rig::{Rig, call};
+use crate::sealing::{all_final, seal};
 use crate::small::Small;
 use crate::{Figure, rate};
-
-/// Longest that sealing may take.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) const WINDOW: &str = "/v1/streams/trades/window";
 
@@ -35,7 +30,8 @@ pub(crate) async fn measure(
     let mut stamps = fill(&rig, rows).await?;
     // the last body may be short
     stamps.truncate(stamps.len().saturating_sub(1).max(1));
-    seal(&rig, rows).await?;
+    all_final().await;
+    seal(&rig, &rig.lake, rows, 1).await?;
     let service = rig.follow(rig.lake.clone()).await;
     let router = tourbillon_query::http::router(service.clone());
     let mut small = Small::new(&router, &stamps).await?;
@@ -72,34 +68,6 @@ async fn fill(rig: &Rig, rows: usize) -> anyhow::Result<Vec<i64>> {
         stamps.push(answer["first_hlc"].as_i64().context("a stamp")?);
     }
     Ok(stamps)
-}
-
-pub(crate) async fn seal(rig: &Rig, rows: usize) -> anyhow::Result<()> {
-    // beats carry the watermark past the last window
-    sleep(Duration::from_nanos(WINDOW_NS.unsigned_abs() * 5 / 2)).await;
-    let settings = WorkerSettings {
-        share: 0,
-        shares: 1,
-        nonce: "bench".into(),
-        grace: Duration::from_secs(900),
-    };
-    let (log, lake) = (Arc::clone(&rig.log), rig.lake.clone());
-    let worker = Worker::start(settings, log, lake, rig.control.clone());
-    let sealed = || {
-        worker
-            .progress()
-            .values()
-            .map(|p| p.committed_rows())
-            .sum::<u64>()
-    };
-    let all = async {
-        while sealed() < rows as u64 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, all).await.context("not sealed in time")?;
-    worker.shutdown().await;
-    Ok(())
 }
 
 /// Millions of rows a second of a window over everything, and of encoding them alone.
