@@ -1,0 +1,46 @@
+"""Frames of pandas and polars, which need not be installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        raise ConfigError("pandas is not installed: pip install 'tourbillon[pandas]'") from None
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def to_polars(table: pa.Table) -> pl.DataFrame:
+    try:
+        import polars
+    except ImportError:
+        raise ConfigError("polars is not installed: pip install 'tourbillon[polars]'") from None
+    frame = polars.from_arrow(table)
+    assert isinstance(frame, polars.DataFrame)  # noqa: S101
+    return frame
+
+
+def as_table(data: Any) -> pa.Table | None:
+    """Columnar data as a table; None if it is something else."""
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if type(data).__module__.split(".")[0] == "pandas" and hasattr(data, "columns"):
+        # the index of a frame is no column of a stream
+        return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata()
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.table(data)
+    return None
