@@ -48,7 +48,7 @@ def stream_path(stream: str, rest: str = "") -> str:
     """The path of a stream."""
     if not isinstance(stream, str) or _STREAM.fullmatch(stream) is None:
         raise ConfigError(
-            f"{stream!r} is no stream's name: 1 to 128 of A-Z a-z 0-9 _ . -, a letter or digit first"
+            f"{stream!r} is no stream's name: 1 to 128 of A-Za-z0-9_.-, a letter or digit first"
         )
     return f"/v1/streams/{stream}{rest}"
 

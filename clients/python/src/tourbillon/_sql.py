@@ -24,7 +24,7 @@ def statement(query: str, options: Mapping[str, Any]) -> Request:
 def _wait(value: Duration) -> str:
     """Seconds or milliseconds, which is all that statements take."""
     text = duration_text(value)
-    return text if isinstance(value, str) else f"{round(duration_s(text) * 1000)}ms"
+    return text if not text.endswith("us") else f"{max(1, round(duration_s(text) * 1000))}ms"
 
 
 def pin_statement(request: Request, snapshot: str) -> Request:

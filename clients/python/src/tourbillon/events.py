@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ._frames import to_pandas, to_polars
+from ._types import SYSTEM_TYPES, arrow_type
 from .models import StreamInfo
-from .types import SYSTEM_TYPES, arrow_type
 
 if TYPE_CHECKING:
     import pandas as pd
