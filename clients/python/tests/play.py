@@ -72,7 +72,7 @@ class Stage:
 
 def ok(body: bytes | Iterable[bytes | Broken] = b"", **headers: str) -> Step:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    chunks = [body] if isinstance(body, bytes) else list(body)
+    chunks: list[bytes | Broken] = [body] if isinstance(body, bytes) else list(body)
     return Head(200, names), chunks
 
 

@@ -23,26 +23,41 @@ _LISTENS = re.compile(r"listens address=(\S+)")
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """The address of a service whose data is in `folder`."""
+def running(folder: Path, grace: str = "1s") -> Iterator[str]:
+    """The address of a service whose data is in `folder`. A short grace lets retention be seen."""
+    settings = ["--data", str(folder / "data"), "--grace", grace]
+    with process("standalone", settings, folder / "log", clean_environment()) as url:
+        yield url
+
+
+def clean_environment() -> dict[str, str]:
+    """Without the settings of services that the tests themselves were started with."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("TOURBILLON_")}
+
+
+@contextmanager
+def process(
+    role: str, settings: list[str], log: Path, environment: dict[str, str]
+) -> Iterator[str]:
+    """The address of one process of the service."""
     if not BINARY.is_file():
         raise FileNotFoundError(
             f"no binary at {BINARY}: cargo build --release, or set TOURBILLON_TEST_BINARY"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log"
-    # with a short grace, retention can be seen to work
-    settings = ["--data", str(folder / "data"), "--listen", "127.0.0.1:0", "--grace", "1s"]
-    command = [str(BINARY), "standalone", *settings]
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(BINARY), role, "--listen", "127.0.0.1:0", *settings]
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, stdout=out, stderr=out, env=environment) as started,
+    ):
         try:
-            yield _address(process, log)
+            yield _address(started, log)
         finally:
-            process.send_signal(signal.SIGTERM)
+            started.send_signal(signal.SIGTERM)
             try:
-                process.wait(STOP_S)
+                started.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                started.kill()
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -62,6 +62,8 @@ def test_every_trade_comes_back_once_and_exact(
     with Client(proxy.url, retry=quick) as broken, broken.writer("trades") as writer:
         receipts = writer.write(trades)
     assert sum(receipt.accepted or 0 for receipt in receipts) == ROWS
+    repeated = sum(p.duplicate_rows for p in client.partitions("trades").partitions)
+    assert repeated > 0, "nothing was sent twice, so nothing is shown"
     window = client.window("trades", end=datetime.now(timezone.utc), wait="20s").to_arrow()
     assert window.num_rows == ROWS
     own = window.select(trades.column_names)

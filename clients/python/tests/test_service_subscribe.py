@@ -54,7 +54,7 @@ def breaking(seed: int) -> Plan:
     return plan
 
 
-def window(client: Client, stream: str) -> list[tuple[str, int]]:
+def window(client: Client, stream: str) -> list[tuple[int, int]]:
     """All rows in the order of the stream."""
     result = client.window(stream, consistency="latest", columns=["hlc", "n"]).to_arrow()
     stamps = result.column("hlc").cast("int64").to_pylist()

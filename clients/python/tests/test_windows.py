@@ -45,8 +45,9 @@ def cut_at(part: float) -> list[bytes | Broken]:
 
 def test_headers_are_told() -> None:
     stage = Stage([told([body()])])
-    head, schema = stage.run(window(stage.clock.settings(), "t", {}).begin()) or (None, None)
-    assert head is not None
+    begun = stage.run(window(stage.clock.settings(), "t", {}).begin())
+    assert begun is not None
+    head, schema = begun
     assert (head.snapshot, head.complete_through, head.is_final) == ("1.9.t5", 5, True)
     assert schema.names == ["n"]
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from play import Stage, Step, answer, lost, problem
 
 from tourbillon import (
+    ConfigError,
     ConnectionFailed,
     Indeterminate,
     InvalidRequest,
@@ -15,10 +17,10 @@ from tourbillon import (
     TooBusy,
     TourbillonError,
 )
-from tourbillon._batches import Batcher
+from tourbillon._batches import Batcher, line_batches
 from tourbillon._retry import REPEATABLE_S
 from tourbillon._sequences import GeneratedSequences
-from tourbillon._writing import WriterCore
+from tourbillon._writing import WriterCore, send_points
 
 STORED: dict[str, Any] = {"accepted": 2, "first_hlc": 1, "last_hlc": 2, "positions": {"0": 7}}
 
@@ -61,12 +63,13 @@ def test_rows_that_may_be_stored_wait_for_a_repeat_under_their_number() -> None:
     with pytest.raises(Indeterminate) as caught:
         stage.run(core.write(rows(1, 2, 3, 4, 5, 6)))
     error = caught.value
-    assert (error.sequence, error.taken) == (1, True)
+    assert (error.sequence, error.taken) == (1, 4)
     assert [r.sequence for r in error.receipts] == [0]
-    assert [b.sequence for b in error.pending] == [1, 2]
+    assert [b.sequence for b in error.pending] == [1]
     assert isinstance(error.__cause__, ConnectionFailed)
-    stage.run(core.flush())
+    stage.run(core.write(rows(5, 6)))
     assert sequences(stage) == ["0", "1", "1", "2"]
+    assert stage.requests[3].body == b'{"n":5}\n{"n":6}\n'
 
 
 def test_rows_that_never_left_are_not_in_doubt() -> None:
@@ -91,7 +94,7 @@ def test_while_old_rows_fail_no_new_ones_are_taken() -> None:
         stage.run(core.write(rows(1, 2)))
     with pytest.raises(Indeterminate) as caught:
         stage.run(core.write(rows(3, 4)))
-    assert caught.value.taken is False
+    assert caught.value.taken == 0
     stage.run(core.write(rows(3, 4)))
     assert [r.body for r in stage.requests[2:]] == [b'{"n":1}\n{"n":2}\n', b'{"n":3}\n{"n":4}\n']
 
@@ -105,8 +108,9 @@ def test_a_refused_batch_is_given_back_and_not_sent_again() -> None:
     assert list(error.rows) == [RowError(4, "no", "n")]
     assert error.batch is not None
     assert error.batch.sequence == 1
-    assert [b.sequence for b in core.pending] == [2]
-    stage.run(core.flush())
+    assert error.taken == 4
+    assert core.pending == ()
+    stage.run(core.write(rows(5, 6)))
     assert sequences(stage) == ["0", "1", "2"]
 
 
@@ -120,7 +124,7 @@ def test_other_errors_of_the_request_end_it_at_once() -> None:
         stage.run(core.write(rows(1, 2)))
     assert len(core.pending) == 1
     assert [b.sequence for b in core.discard()] == [0]
-    assert core.pending == ()
+    assert not core.pending
 
 
 def test_skipped_rows_are_told() -> None:
@@ -128,6 +132,48 @@ def test_skipped_rows_are_told() -> None:
     stage, core = started(answer(STORED), answer(told))
     _, receipt = stage.run(core.write(rows(1, 2, 3, 4))) or []
     assert (receipt.refused, receipt.rows) == (1, (RowError(3, "no"),))
+
+
+def test_rows_are_taken_only_as_they_are_sent() -> None:
+    """So that memory is bounded, whatever a generator holds."""
+    drawn = 0
+
+    def endless() -> Iterator[dict[str, int]]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield {"n": drawn}
+
+    stage, core = started(answer(STORED), answer(STORED), lost(), total_s=0)
+    with pytest.raises(Indeterminate) as caught:
+        stage.run(core.write(endless()))
+    assert caught.value.taken == drawn == 6
+
+
+def test_rows_that_cannot_be_spelled_end_a_write_where_they_are() -> None:
+    stage, core = started(answer(STORED), answer(STORED))
+    with pytest.raises(ConfigError, match="row 4") as caught:
+        stage.run(core.write([*rows(1, 2, 3), {"n": object()}, *rows(5)]))
+    assert caught.value.taken == 3
+    assert core.waiting_rows == 1
+    stage, core = started(answer(STORED), answer(STORED))
+    with pytest.raises(ConfigError) as caught:
+        stage.run(core.write_all([*rows(1, 2, 3), {"n": object()}]))
+    assert caught.value.taken == 3
+    assert [b.rows for b in caught.value.pending] == [1]
+
+
+def test_points_are_taken_only_as_they_are_sent() -> None:
+    stage, _ = started(answer(STORED), lost(), total_s=0)
+    points = line_batches(
+        (f"a n={n}" for n in range(100)), "ns", GeneratedSequences(), Limits(most_rows=10)
+    )
+    with pytest.raises(Indeterminate) as caught:
+        stage.run(send_points(points, stage.clock.settings(total_s=0)))
+    assert caught.value.taken == 20
+    assert [r.sequence for r in caught.value.receipts] == [0]
+    assert [b.sequence for b in caught.value.pending] == [1]
+    assert next(points).first_row == 20
 
 
 def test_a_batch_is_not_repeated_when_the_service_may_have_forgotten_it() -> None:

@@ -62,24 +62,29 @@ class Batcher:
     def waiting_rows(self) -> int:
         return len(self._lines)
 
-    def add(self, data: Data) -> list[Batch]:
-        """Full batches. If the data cannot be encoded, none of it is taken."""
+    @property
+    def taken_rows(self) -> int:
+        """All rows so far that are in batches, or wait for one."""
+        return self._given + len(self._lines)
+
+    def add(self, data: Data) -> Iterator[Batch]:
+        """Full batches, made one by one as they are asked for."""
         table = as_table(data)
         if table is not None:
-            bodies = list(_slices(table, self._limits))
-            return self.rest() + [self._batch(ARROW, body, rows) for body, rows in bodies]
-        rows = [data] if isinstance(data, Mapping) else _iterable(data)
-        lines = [_rows.line(row, number) for number, row in enumerate(rows, 1)]
-        return list(self._add_lines(lines))
+            yield from self.rest()
+            for body, rows in _slices(table, self._limits):
+                yield self._batch(ARROW, body, rows)
+            return
+        for number, row in enumerate([data] if isinstance(data, Mapping) else _iterable(data), 1):
+            yield from self._add_line(_rows.line(row, number))
 
-    def _add_lines(self, lines: Iterable[bytes]) -> Iterator[Batch]:
-        for line in lines:
-            if self._lines and self._bytes + len(line) > self._limits.most_bytes:
-                yield from self.rest()
-            self._lines.append(line)
-            self._bytes += len(line)
-            if len(self._lines) >= self._limits.most_rows:
-                yield from self.rest()
+    def _add_line(self, line: bytes) -> Iterator[Batch]:
+        if self._lines and self._bytes + len(line) > self._limits.most_bytes:
+            yield from self.rest()
+        self._lines.append(line)
+        self._bytes += len(line)
+        if len(self._lines) >= self._limits.most_rows:
+            yield from self.rest()
 
     def rest(self) -> list[Batch]:
         """The rows that wait, as a batch."""

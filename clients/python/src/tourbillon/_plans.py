@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from . import models
-from ._batches import Batch, Batcher, Data, Limits, line_batches
+from ._batches import Batcher, Data, Limits, line_batches
 from ._calls import Settings, attempt, fetch_json
 from ._effects import Answer, Script
 from ._requests import JSON, Request, parameters, reading, stream_path
 from ._sequences import FileSequences, GeneratedSequences, Sequences, checked_source
 from ._sql import pin_statement, statement
 from ._windows import Reading
-from ._writing import Outbox
+from ._writing import WriterCore, send_points
 from .errors import ConfigError
 from .models import Receipt
 from .options import AsofOptions, BarOptions, Names, WindowOptions, WriteOptions
@@ -157,7 +157,7 @@ def batcher(name: str, numbers: Sequences, limits: Limits, options: Mapping[str,
 
 
 def write(batcher: Batcher, data: Data, settings: Settings) -> Script[list[Receipt]]:
-    return send([*batcher.add(data), *batcher.rest()], settings)
+    return WriterCore(batcher, settings).write_all(data)
 
 
 def write_lines(
@@ -167,10 +167,4 @@ def write_lines(
     limits: Limits,
     settings: Settings,
 ) -> Script[list[Receipt]]:
-    return send(list(line_batches(lines, precision, numbers, limits)), settings)
-
-
-def send(batches: Iterable[Batch], settings: Settings) -> Script[list[Receipt]]:
-    outbox = Outbox(settings)
-    outbox.put(batches)
-    return outbox.send()
+    return send_points(line_batches(lines, precision, numbers, limits), settings)

@@ -103,8 +103,28 @@ class Outbox:
         self._since.pop(batch.sequence, None)
 
 
+def resend(batches: Iterable[Batch], settings: Settings) -> Script[list[Receipt]]:
+    outbox = Outbox(settings)
+    outbox.put(batches)
+    return outbox.send()
+
+
+def send_points(batches: Iterable[Batch], settings: Settings) -> Script[list[Receipt]]:
+    """Sends batches as they are made; an error tells how many points were taken."""
+    outbox, receipts = Outbox(settings), list[Receipt]()
+    for batch in batches:
+        outbox.put([batch])
+        try:
+            receipts += yield from outbox.send()
+        except TourbillonError as error:
+            note(error, taken=batch.first_row + batch.rows, receipts=tuple(receipts))
+            raise
+    return receipts
+
+
 class WriterCore:
-    """What both writers share: a batcher and its outbox."""
+    """What both writers share: a batcher and its outbox. There is one batch at a time, so memory
+    is bounded however many rows are given."""
 
     def __init__(self, batcher: Batcher, settings: Settings) -> None:
         self._batcher = batcher
@@ -121,12 +141,29 @@ class WriterCore:
     def write(self, data: Data) -> Script[list[Receipt]]:
         """First what an error left behind; while that fails, no further rows are taken."""
         receipts = yield from self._outbox.send()
-        self._outbox.put(self._batcher.add(data))
+        before = self._batcher.taken_rows
         try:
-            return receipts + (yield from self._outbox.send())
+            for batch in self._batcher.add(data):
+                self._outbox.put([batch])
+                receipts += yield from self._outbox.send()
         except TourbillonError as error:
-            note(error, taken=True, receipts=(*receipts, *error.receipts))
+            taken = self._batcher.taken_rows - before
+            note(error, taken=taken, receipts=(*receipts, *error.receipts), pending=self.pending)
             raise
+        return receipts
+
+    def write_all(self, data: Data) -> Script[list[Receipt]]:
+        """The same for a writer that is not used again: no row waits."""
+        receipts: list[Receipt] = []
+        try:
+            receipts += yield from self.write(data)
+            receipts += yield from self.flush()
+        except TourbillonError as error:
+            self._outbox.put(self._batcher.rest())
+            taken = self._batcher.taken_rows
+            note(error, taken=taken, receipts=(*receipts, *error.receipts), pending=self.pending)
+            raise
+        return receipts
 
     def flush(self) -> Script[list[Receipt]]:
         """Sends all that was taken."""

@@ -24,7 +24,7 @@ from ._retry import Retry
 from ._sequences import GeneratedSequences, Sequences
 from ._subscribe import Following
 from ._windows import Reading, Told
-from ._writing import WriterCore
+from ._writing import WriterCore, resend
 from .errors import TourbillonError
 from .events import Event
 from .models import Receipt
@@ -278,7 +278,7 @@ class AsyncClient(AsyncClosing):
         )
 
     async def resend(self, batches: Iterable[Batch]) -> list[Receipt]:
-        return await self._connection().run(_plans.send(batches, self._settings))
+        return await self._connection().run(resend(batches, self._settings))
 
     async def window(self, stream: str, **options: Unpack[WindowOptions]) -> AsyncResult:
         reading = _plans.window(self._settings, stream, options)

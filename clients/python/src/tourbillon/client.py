@@ -24,7 +24,7 @@ from ._sequences import GeneratedSequences, Sequences
 from ._subscribe import Following
 from ._sync import Connection
 from ._windows import Reading
-from ._writing import WriterCore
+from ._writing import WriterCore, resend
 from .errors import TourbillonError
 from .events import Event
 from .models import Receipt
@@ -157,7 +157,8 @@ class Writer(Closing):
     def write(self, data: Data) -> list[Receipt]:
         """Takes a row, rows or a frame, and sends the batches that are full.
 
-        An error whose `taken` is true came after the rows were taken: `flush` sends them again.
+        Of an error, `taken` says how many of these rows the writer has. They are stored, refused
+        or pending, and `flush` sends the last again; go on with the rows after them.
         """
         with self._lock:
             return self._connection.run(self._core.write(data))
@@ -292,7 +293,7 @@ class Client(Closing):
         """Stores rows once, in as many batches as it takes, and returns their receipts.
 
         With the caller's own `source` and `sequence` they are one batch. After an error,
-        `resend(error.pending)` goes on.
+        `resend(error.pending)` and the rows from `error.taken` on are left to do.
         """
         numbers = _plans.numbered(self._sequences, source, sequence)
         batcher = _plans.batcher(stream, numbers, limits or Limits(), options)
@@ -317,7 +318,7 @@ class Client(Closing):
 
     def resend(self, batches: Iterable[Batch]) -> list[Receipt]:
         """Sends batches of an error again, under their own numbers."""
-        return self._connection().run(_plans.send(batches, self._settings))
+        return self._connection().run(resend(batches, self._settings))
 
     # reading
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 class TourbillonError(Exception):
     """Base of all errors of this package.
 
-    Errors of a write tell what became of it: `receipts` of batches that are stored, and `pending`,
-    the batches that are not acknowledged, to be sent again under the same numbers.
+    Errors of a write tell what became of it: `receipts` of batches that are stored, `pending`, the
+    batches that are not acknowledged, to be sent again under the same numbers, and `taken`.
     """
 
     receipts: tuple[Receipt, ...] = ()
     pending: tuple[Batch, ...] = ()
-    #: Of `Writer.write`: whether the writer has taken the rows of the call.
-    taken: bool = False
+    #: How many rows of the call are in receipts, in pending batches, or refused.
+    taken: int = 0
 
 
 class ConfigError(TourbillonError, ValueError):
