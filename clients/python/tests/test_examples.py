@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from conftest import make_ticks, rows
-from service import clean_environment, process, running
+from service import REPOSITORY, clean_environment, process, running
 
 from tourbillon import Client
 
@@ -35,6 +35,14 @@ def test_curl(url: str) -> None:
     assert told.count('"symbol":"AAPL","price":187.150000000}') == 1
     assert "tourbillon-final: true" in told
     assert "event: rows" in told
+
+
+@pytest.mark.parametrize("readme", ["README.md", "clients/python/README.md"])
+def test_first_lines_of_the_readmes(url: str, readme: str) -> None:
+    text = (REPOSITORY / readme).read_text("utf-8")
+    code = text.split("```python\n", 1)[1].split("```", 1)[0]
+    assert "http://127.0.0.1:8080" in code
+    assert "AAPL" in run(sys.executable, "-c", code.replace("http://127.0.0.1:8080", url))
 
 
 def _until_sealed(client: Client, stream: str, count: int) -> None:

@@ -12,7 +12,7 @@ from tourbillon._effects import Broken, Head
 from tourbillon._subscribe import Following
 
 RESET = Broken("reset", True)
-INFO = {
+INFO: dict[str, Any] = {
     "name": "t",
     "columns": [
         {"name": "n", "type": "int64"},
@@ -95,6 +95,16 @@ def test_a_subscription_without_events_goes_on_where_it_began() -> None:
     stage = Stage(stream(RESET) + stream(rows(1)))
     follow(stage, 1)
     assert begins(stage) == [None, "c0"]
+
+
+def test_columns_that_were_added_meanwhile_are_asked_for() -> None:
+    grown = INFO | {"columns": [*INFO["columns"], {"name": "x", "type": "bool"}]}
+    late = event("rows", "c2", final=True, rows=[{"n": 2, "x": True}])
+    stage = Stage([*stream(rows(1) + late), answer(grown), stream(late)[1]])
+    follow(stage, 2)
+    assert numbers(stage) == [1, 2]
+    assert stage.items[1].to_arrow().to_pydict() == {"n": [2], "x": [True]}
+    assert begins(stage) == [None, "c1"]
 
 
 def test_after_the_time_its_cursor_is_told() -> None:

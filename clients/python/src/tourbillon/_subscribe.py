@@ -8,16 +8,31 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Generator
 from decimal import Decimal
 from typing import Any
 
 from ._calls import Settings, attempt, parsed, refusal
-from ._effects import Answer, Broken, Close, Emit, Head, Script, Sleep, Source, opened, read
+from ._effects import (
+    Answer,
+    Broken,
+    Close,
+    Effect,
+    Emit,
+    Head,
+    Reply,
+    Script,
+    Sleep,
+    Source,
+    opened,
+    read,
+)
 from ._problems import unreached
 from ._requests import EVENTS, Request, known, parameters, stream_path
 from ._retry import passes_for_reads
 from ._sse import EventParser, ServerEvent
 from ._times import Time, parse_ns
+from ._types import SYSTEM_TYPES
 from .errors import AnswerBroken, SubscriptionLost, TourbillonError, UnexpectedAnswer
 from .events import Event, Rows, Watermark
 from .models import StreamInfo, member
@@ -99,17 +114,30 @@ class Following:
             data = yield from read()
             reason = self._why_ended(data)
             if reason is None and isinstance(data, bytes):
-                for raw in self._parser.feed(data):
-                    reason = end_reason(raw)
-                    event = None if reason is not None else self._event(raw)
-                    self.cursor = raw.id or self.cursor
-                    if event is not None:
-                        self._attempts.restart()
-                        yield Emit(event)
-                    if reason is not None:
-                        break
+                reason = yield from self._hand_out(data)
             if reason is not None:
                 yield from self._resume(reason)
+
+    def _hand_out(self, data: bytes) -> Generator[Effect | Emit[Event], Reply, str | None]:
+        """The events that are whole with `data`; comes back with why there are no more, if so."""
+        for raw in self._parser.feed(data):
+            if raw.name == "end":
+                self.cursor = raw.id or self.cursor
+                return str(_members(raw).get("reason"))
+            event = self._event(raw)
+            if isinstance(event, Rows) and self._has_new_columns(event):
+                return "the stream has columns that are not known here"
+            self.cursor = raw.id or self.cursor
+            if event is not None:
+                self._attempts.restart()
+                yield Emit(event)
+        return None
+
+    @staticmethod
+    def _has_new_columns(event: Rows) -> bool:
+        """Whether columns came between the question for them and the subscription."""
+        known = {column.name for column in event.stream.columns} | set(SYSTEM_TYPES)
+        return bool(event.rows) and not known.issuperset(event.rows[0])
 
     @staticmethod
     def _why_ended(data: bytes | Broken) -> str | None:
@@ -145,11 +173,6 @@ class Following:
             cursor=raw.id,
             stream=self._info,
         )
-
-
-def end_reason(raw: ServerEvent) -> str | None:
-    """Why the service ended the subscription, if it did."""
-    return str(_members(raw).get("reason")) if raw.name == "end" else None
 
 
 def _members(raw: ServerEvent) -> dict[str, Any]:
