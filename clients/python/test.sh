@@ -10,7 +10,12 @@ if [ ! -x "$venv/bin/python" ]; then
     python3 -m venv "$venv"
 fi
 venv="$(realpath "$venv")"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+# the package is installed as it lies here, so only other requirements need another installation
+wanted="$(echo "$PWD" | cat - pyproject.toml | sha256sum)"
+if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+    echo "$wanted" >"$venv/installed"
+fi
 export PYTHONDONTWRITEBYTECODE=1 PATH="$venv/bin:$PATH"
 ruff check --quiet --no-cache .
 ruff format --check --quiet --no-cache .

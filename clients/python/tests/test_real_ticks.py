@@ -17,6 +17,7 @@ from tourbillon import Client, Limits, Retry, Rows
 
 CAPTURE = DATA / "binance_trades.csv.gz"
 ROWS = 78_638
+STREAM = "capture"
 EXACT = pa.decimal128(18, 9)
 
 pytestmark = pytest.mark.skipif(
@@ -57,18 +58,22 @@ def test_every_trade_comes_back_once_and_exact(
     client: Client, proxy: Proxy, trades: pa.Table
 ) -> None:
     """Written through answers that are lost, read as a window, by a subscription and by SQL."""
+    usual = client.stream("trades")
+    client.create_stream(
+        STREAM, usual.columns, key=usual.key, event_time=usual.event_time, window="10s"
+    )
     proxy.plans.extend(cut_after(size) for size in (0, 300, 0, 700, 0))
     quick = Retry(total_s=30, first_s=0.01, most_s=0.1)
-    with Client(proxy.url, retry=quick) as broken, broken.writer("trades") as writer:
+    with Client(proxy.url, retry=quick) as broken, broken.writer(STREAM) as writer:
         receipts = writer.write(trades)
     assert sum(receipt.accepted or 0 for receipt in receipts) == ROWS
-    repeated = sum(p.duplicate_rows for p in client.partitions("trades").partitions)
+    repeated = sum(p.duplicate_rows for p in client.partitions(STREAM).partitions)
     assert repeated > 0, "nothing was sent twice, so nothing is shown"
-    window = client.window("trades", end=datetime.now(timezone.utc), wait="20s").to_arrow()
+    window = client.window(STREAM, end=datetime.now(timezone.utc), wait="20s").to_arrow()
     assert window.num_rows == ROWS
     own = window.select(trades.column_names)
     assert digest(own) == digest(trades)
-    volumes = client.sql("select symbol, sum(size) as v from trades group by symbol").to_arrow()
+    volumes = client.sql(f"select symbol, sum(size) as v from {STREAM} group by symbol").to_arrow()
     sums = trades.group_by("symbol").aggregate([("size", "sum")]).to_pylist()
     told = dict(zip(volumes["symbol"].to_pylist(), volumes["v"].to_pylist(), strict=True))
     assert told == {row["symbol"]: row["size_sum"] for row in sums}
@@ -78,7 +83,7 @@ def test_every_trade_comes_back_once_and_exact(
 
 def _followed(client: Client) -> list[int]:
     found: list[int] = []
-    with client.subscribe("trades", start="earliest", columns="seq") as following:
+    with client.subscribe(STREAM, start="earliest", columns="seq") as following:
         for event in following:
             if isinstance(event, Rows):
                 found += [row["seq"] for row in event.rows]
