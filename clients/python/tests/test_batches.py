@@ -117,6 +117,20 @@ def test_frames_are_cut_by_bytes() -> None:
     assert list(batcher().add(whole.slice(0, 0))) == []
 
 
+@pytest.mark.parametrize("kind", ["view", "dictionary"])
+def test_a_slice_does_not_carry_the_text_of_all_rows(kind: str) -> None:
+    texts = pa.array([f"{n:050}" for n in range(2000)])
+    columns = {"view": texts.cast("string_view"), "dictionary": texts.dictionary_encode()}
+    batches = list(batcher(most_bytes=20_000).add(pa.table({"t": columns[kind]})))
+    assert len(batches) < 12
+    assert sum(len(b.request.body or b"") for b in batches) < 200_000
+    tables = [pa.ipc.open_stream(b.request.body).read_all() for b in batches]
+    assert pa.concat_tables(tables).column("t").to_pylist() == texts.to_pylist()
+    small = pa.table({"t": pa.array(["A", "B"] * 500).dictionary_encode()})
+    (batch,) = batcher().add(small)
+    assert pa.types.is_dictionary(pa.ipc.open_stream(batch.request.body).schema.field("t").type)
+
+
 def test_what_is_no_row_is_refused() -> None:
     one = batcher(most_rows=2)
     for wrong in ("trades x=1", b"x", 7, [1], [{"n": object()}]):

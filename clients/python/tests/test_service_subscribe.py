@@ -17,9 +17,9 @@ from proxy import Plan, Proxy, cut_after
 
 from tourbillon import AsyncClient, Client, Retry, Rows, Watermark
 
-ROWS = 3000
+ROWS = 1500
 BATCH = 30
-MOST_BYTES = 30_000
+MOST_BYTES = 20_000
 LIMIT_S = 60.0
 QUICK = Retry(total_s=20, first_s=0.005, most_s=0.02)
 Mode = Literal["ordered", "eager"]

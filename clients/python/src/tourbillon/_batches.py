@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from . import _arrow, _rows
-from ._frames import as_table
+from ._frames import as_table, sliceable
 from ._requests import ARROW, Request, stream_path
 from ._sequences import Sequences
 from .errors import ConfigError
@@ -126,6 +126,7 @@ def _slices(table: pa.Table, limits: Limits) -> Iterator[tuple[bytes, int]]:
     """Bodies within the limits, in order."""
     if table.num_rows == 0:
         return
+    table = sliceable(table, limits.most_bytes // 8)
     row_bytes = max(1, table.nbytes // table.num_rows)
     step = max(1, min(limits.most_rows, limits.most_bytes // row_bytes))
     for start in range(0, table.num_rows, step):
