@@ -11,7 +11,7 @@ from tourbillon import ConfigError, Receipt
 from tourbillon._http import Address
 from tourbillon._plans import as_columns, asof, numbered
 from tourbillon._requests import ARROW, parameters, reading, stream_path
-from tourbillon._sequences import GeneratedSequences
+from tourbillon._sequences import Lender
 from tourbillon._sql import pin_statement, statement
 from tourbillon._subscribe import subscription_request
 from tourbillon.options import AsofOptions, BarOptions, WindowOptions
@@ -135,15 +135,13 @@ def test_columns_with_a_question_mark_may_be_lacking() -> None:
 
 
 def test_a_number_of_the_callers_serves_one_batch() -> None:
-    own = GeneratedSequences()
-    assert numbered(own, None, None) is own
-    numbers = numbered(own, "feed", 7)
-    assert (numbers.source, numbers.take()) == ("feed", 7)
-    with pytest.raises(ConfigError):
-        numbers.take()
-    for source, sequence in (("feed", None), (None, 7), ("feed", -1), ("feed", 1 << 64), ("ä", 1)):
+    with numbered(Lender(), "feed", 7) as numbers:
+        assert (numbers.source, numbers.take()) == ("feed", 7)
         with pytest.raises(ConfigError):
-            numbered(own, source, sequence)
+            numbers.take()
+    for source, sequence in (("feed", None), (None, 7), ("feed", -1), ("feed", 1 << 64), ("ä", 1)):
+        with pytest.raises(ConfigError), numbered(Lender(), source, sequence):
+            pass
 
 
 def test_addresses_carry_no_login() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tourbillon import ConfigError
+from tourbillon import Batch, ConfigError, TourbillonError
 from tourbillon._plans import sequences
-from tourbillon._sequences import BLOCK, FileSequences, GeneratedSequences
+from tourbillon._requests import Request
+from tourbillon._sequences import BLOCK, FileSequences, GeneratedSequences, Lender
 
 
 def test_generated_names_differ_and_count_from_0() -> None:
@@ -31,6 +32,29 @@ def test_threads_get_different_numbers() -> None:
     for thread in threads:
         thread.join()
     assert sorted(taken) == list(range(2000))
+
+
+def test_each_write_has_a_source_to_itself() -> None:
+    lender = Lender()
+    with lender.lent() as one, lender.lent() as other:
+        assert one.source != other.source
+        one.take()
+    with lender.lent() as again:
+        assert again.source == one.source
+        assert again.take() == 1
+
+
+def test_a_source_with_pending_batches_is_kept_for_their_repeat() -> None:
+    lender = Lender()
+    refused, unsent = TourbillonError("refused"), TourbillonError("unsent")
+    unsent.pending = (Batch(Request("POST", "/x"), "s", 1, 1),)
+    sources = []
+    for error in (refused, unsent, KeyboardInterrupt(), refused):
+        with pytest.raises(type(error)), lender.lent() as numbers:  # noqa: PT012
+            sources.append(numbers.source)
+            raise error
+    assert sources[0] == sources[1]
+    assert len(set(sources)) == 3
 
 
 def test_a_named_source_goes_on_after_a_restart(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -70,6 +71,21 @@ def test_writers_collect_rows(client: Client, ticks: str, stored: Numbers) -> No
         assert [r.accepted for r in receipts] == [10, 10, 10]
         assert writer.waiting_rows == 2
     assert sorted(stored(ticks)) == list(range(32))
+
+
+def test_a_writer_that_goes_with_rows_says_so(client: Client, ticks: str) -> None:
+    writer = client.writer(ticks)
+    writer.write(rows(0, 5))
+    with pytest.warns(ResourceWarning, match="5 rows"):
+        del writer
+
+
+def test_threads_share_a_client(client: Client, ticks: str, stored: Numbers) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        parts = [pool.submit(client.write, ticks, rows(n, n + 10)) for n in range(0, 800, 10)]
+    sources = {receipt.source for part in parts for receipt in part.result()}
+    assert len(sources) <= 8
+    assert sorted(stored(ticks)) == list(range(800))
 
 
 def test_line_protocol(client: Client, ticks: str, stored: Numbers) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from . import models
@@ -11,7 +12,7 @@ from ._batches import Batcher, Data, Limits, line_batches
 from ._calls import Settings, attempt, fetch_json
 from ._effects import Answer, Script
 from ._requests import JSON, Request, parameters, reading, stream_path
-from ._sequences import FileSequences, GeneratedSequences, Sequences, checked_source
+from ._sequences import FileSequences, GeneratedSequences, Lender, Sequences, checked_source
 from ._sql import pin_statement, statement
 from ._windows import Reading
 from ._writing import WriterCore, send_points
@@ -142,13 +143,16 @@ class OneNumber:
         """There is nothing to close."""
 
 
-def numbered(own: Sequences, source: str | None, sequence: int | None) -> Sequences:
+@contextmanager
+def numbered(lender: Lender, source: str | None, sequence: int | None) -> Iterator[Sequences]:
     """The caller's own numbering, or the client's."""
     if source is None and sequence is None:
-        return own
+        with lender.lent() as numbers:
+            yield numbers
+        return
     if source is None or sequence is None:
         raise ConfigError("source= and sequence= go together; without both the client counts")
-    return OneNumber(source, sequence)
+    yield OneNumber(source, sequence)
 
 
 def batcher(name: str, numbers: Sequences, limits: Limits, options: Mapping[str, Any]) -> Batcher:

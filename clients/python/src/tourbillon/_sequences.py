@@ -11,11 +11,13 @@ import os
 import re
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
-from .errors import ConfigError
+from .errors import ConfigError, TourbillonError
 
 #: Numbers that are reserved with one write of the file. Far below the 1024 that a source may have
 #: in flight, so what a crash skips does not matter.
@@ -57,6 +59,35 @@ class GeneratedSequences:
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+class Lender:
+    """Sources for writes of many threads, one for each at a time.
+
+    The service knows the last 1024 numbers of a source. With one source for all, a batch that is
+    tried again for long could fall behind those of other threads. A source with batches that are
+    pending is not lent again, so that they can be repeated later.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[GeneratedSequences] = []
+        self._mutex = threading.Lock()
+
+    @contextmanager
+    def lent(self) -> Iterator[GeneratedSequences]:
+        with self._mutex:
+            numbers = self._free.pop() if self._free else GeneratedSequences()
+        try:
+            yield numbers
+        except TourbillonError as error:
+            if not error.pending:
+                self._take_back(numbers)
+            raise
+        self._take_back(numbers)
+
+    def _take_back(self, numbers: GeneratedSequences) -> None:
+        with self._mutex:
+            self._free.append(numbers)
 
 
 class FileSequences:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterable
 
@@ -173,3 +174,22 @@ class WriterCore:
     def discard(self) -> tuple[Batch, ...]:
         self._outbox.put(self._batcher.rest())
         return self._outbox.clear()
+
+
+class Unsent:
+    """Says so if a writer goes with rows that nobody sent."""
+
+    _core: WriterCore
+
+    def __del__(self) -> None:
+        core: WriterCore | None = getattr(self, "_core", None)
+        if core is None:
+            return
+        rows = core.waiting_rows + sum(batch.rows for batch in core.pending)
+        if rows:
+            warnings.warn(
+                f"a writer went with {rows} rows that were not sent: use `with`, or close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )

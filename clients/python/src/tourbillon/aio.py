@@ -21,10 +21,10 @@ from ._frames import to_pandas, to_polars
 from ._http import Address
 from ._result import Described
 from ._retry import Retry
-from ._sequences import GeneratedSequences, Sequences
+from ._sequences import Lender, Sequences
 from ._subscribe import Following
 from ._windows import Reading, Told
-from ._writing import WriterCore, resend
+from ._writing import Unsent, WriterCore, resend
 from .errors import TourbillonError
 from .events import Event
 from .models import Receipt
@@ -125,7 +125,7 @@ class AsyncSubscription(AsyncClosing):
         await self._connection.close()
 
 
-class AsyncWriter(AsyncClosing):
+class AsyncWriter(Unsent, AsyncClosing):
     """Collects rows into batches and stores each once. May be used by several tasks."""
 
     def __init__(self, connection: AsyncConnection, core: WriterCore, sequences: Sequences) -> None:
@@ -194,7 +194,7 @@ class AsyncClient(AsyncClosing):
         self._address = Address(url, token, timeout_s, compress)
         self._settings = Settings(retry or Retry())
         self._http = httpx.AsyncClient(**self._address.client_arguments())
-        self._sequences = GeneratedSequences()
+        self._lender = Lender()
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._address!r})"
@@ -258,9 +258,10 @@ class AsyncClient(AsyncClosing):
         limits: Limits | None = None,
         **options: Unpack[WriteOptions],
     ) -> list[Receipt]:
-        numbers = _plans.numbered(self._sequences, source, sequence)
-        batcher = _plans.batcher(stream, numbers, limits or Limits(), options)
-        return await self._connection().run(_plans.write(batcher, data, self._settings))
+        with _plans.numbered(self._lender, source, sequence) as numbers:
+            batcher = _plans.batcher(stream, numbers, limits or Limits(), options)
+            script = _plans.write(batcher, data, self._settings)
+            return await self._connection().run(script)
 
     async def write_lines(
         self,
@@ -271,11 +272,10 @@ class AsyncClient(AsyncClosing):
         sequence: int | None = None,
         limits: Limits | None = None,
     ) -> list[Receipt]:
-        numbers = _plans.numbered(self._sequences, source, sequence)
         bounds = limits or Limits()
-        return await self._connection().run(
-            _plans.write_lines(lines, precision, numbers, bounds, self._settings)
-        )
+        with _plans.numbered(self._lender, source, sequence) as numbers:
+            script = _plans.write_lines(lines, precision, numbers, bounds, self._settings)
+            return await self._connection().run(script)
 
     async def resend(self, batches: Iterable[Batch]) -> list[Receipt]:
         return await self._connection().run(resend(batches, self._settings))

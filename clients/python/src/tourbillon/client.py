@@ -20,11 +20,11 @@ from ._frames import to_pandas, to_polars
 from ._http import Address
 from ._result import Described
 from ._retry import Retry
-from ._sequences import GeneratedSequences, Sequences
+from ._sequences import Lender, Sequences
 from ._subscribe import Following
 from ._sync import Connection
 from ._windows import Reading
-from ._writing import WriterCore, resend
+from ._writing import Unsent, WriterCore, resend
 from .errors import TourbillonError
 from .events import Event
 from .models import Receipt
@@ -128,7 +128,7 @@ class Subscription(Closing):
         self._connection.close()
 
 
-class Writer(Closing):
+class Writer(Unsent, Closing):
     """Collects rows into batches and stores each once, also when it has to be sent again.
 
     May be used by several threads. Leaving `with` sends what is left.
@@ -214,7 +214,7 @@ class Client(Closing):
         self._address = Address(url, token, timeout_s, compress)
         self._settings = Settings(retry or Retry())
         self._http = httpx.Client(**self._address.client_arguments())
-        self._sequences = GeneratedSequences()
+        self._lender = Lender()
 
     def __repr__(self) -> str:
         return f"Client({self._address!r})"
@@ -295,9 +295,10 @@ class Client(Closing):
         With the caller's own `source` and `sequence` they are one batch. After an error,
         `resend(error.pending)` and the rows from `error.taken` on are left to do.
         """
-        numbers = _plans.numbered(self._sequences, source, sequence)
-        batcher = _plans.batcher(stream, numbers, limits or Limits(), options)
-        return self._connection().run(_plans.write(batcher, data, self._settings))
+        with _plans.numbered(self._lender, source, sequence) as numbers:
+            batcher = _plans.batcher(stream, numbers, limits or Limits(), options)
+            script = _plans.write(batcher, data, self._settings)
+            return self._connection().run(script)
 
     def write_lines(
         self,
@@ -310,11 +311,10 @@ class Client(Closing):
     ) -> list[Receipt]:
         """Stores points of InfluxDB's line protocol: text goes as one batch, separate points in
         as many as it takes."""
-        numbers = _plans.numbered(self._sequences, source, sequence)
         bounds = limits or Limits()
-        return self._connection().run(
-            _plans.write_lines(lines, precision, numbers, bounds, self._settings)
-        )
+        with _plans.numbered(self._lender, source, sequence) as numbers:
+            script = _plans.write_lines(lines, precision, numbers, bounds, self._settings)
+            return self._connection().run(script)
 
     def resend(self, batches: Iterable[Batch]) -> list[Receipt]:
         """Sends batches of an error again, under their own numbers."""
