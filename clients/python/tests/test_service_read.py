@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from conftest import make_ticks, rows
-from proxy import Proxy, answer, cut_after
+from proxy import Proxy, answer, cut_after, proxied
 
 from tourbillon import (
     AsyncClient,
@@ -23,6 +23,7 @@ from tourbillon import (
     NotComplete,
     NotFound,
     Retry,
+    ServiceError,
     TourbillonError,
 )
 
@@ -222,6 +223,16 @@ def test_the_token_is_sent_and_in_no_text(
         assert client._http.headers["authorization"] == f"Bearer {secret}"
     assert caplog.records
     assert secret not in "".join(texts) + caplog.text
+
+
+def test_a_redirect_is_an_error_and_takes_no_token_elsewhere(url: str, proxy: Proxy) -> None:
+    with proxied(url) as elsewhere:
+        there = f"location: {elsewhere.url}/v1/streams"
+        proxy.usual = answer(f"HTTP/1.1 307 Go\n{there}\ncontent-length: 0\nconnection: close\n\n")
+        with Client(proxy.url, token="hunter2") as client, pytest.raises(ServiceError) as caught:
+            client.streams()
+        assert caught.value.status == 307
+        assert elsewhere.connections == 0
 
 
 def test_the_async_client_reads_as_the_sync_one(proxy: Proxy, client: Client, ticks: str) -> None:
