@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tourbillon import Batch, ConfigError, TourbillonError
+from tourbillon import Batch, Client, ConfigError, TourbillonError
 from tourbillon._plans import sequences
 from tourbillon._requests import Request
 from tourbillon._sequences import BLOCK, FileSequences, GeneratedSequences, Lender
@@ -89,6 +89,16 @@ def test_one_writer_a_source(tmp_path: Path) -> None:
     state = tmp_path / "feed.seq"
     with FileSequences("feed", state), pytest.raises(ConfigError, match="another writer"):
         FileSequences("feed", state)
+    FileSequences("feed", state).close()
+
+
+def test_a_writer_that_was_not_made_holds_no_lock(tmp_path: Path) -> None:
+    state = tmp_path / "feed.seq"
+    with Client("http://127.0.0.1:9") as client:
+        with pytest.raises(ConfigError):
+            client.writer("../x", source="feed", state=state)
+        with pytest.raises(TypeError):
+            client.writer("x", source="feed", state=state, on_eror="skip")  # type: ignore[call-arg]
     FileSequences("feed", state).close()
 
 

@@ -160,6 +160,22 @@ def batcher(name: str, numbers: Sequences, limits: Limits, options: Mapping[str,
     return Batcher(name, numbers, limits, options)
 
 
+def writer(
+    stream: str,
+    source: str | None,
+    state: Any,
+    limits: Limits | None,
+    options: Mapping[str, Any],
+    settings: Settings,
+) -> tuple[WriterCore, Sequences]:
+    """What is wrong is found before the numbers are locked."""
+    stream_path(stream)
+    parameters(WriteOptions, options)
+    numbers = sequences(source, state)
+    made = batcher(stream, numbers, limits or Limits(), options)
+    return WriterCore(made, settings), numbers
+
+
 def write(batcher: Batcher, data: Data, settings: Settings) -> Script[list[Receipt]]:
     return WriterCore(batcher, settings).write_all(data)
 

@@ -244,9 +244,8 @@ class AsyncClient(AsyncClosing):
         limits: Limits | None = None,
         **options: Unpack[WriteOptions],
     ) -> AsyncWriter:
-        numbers = _plans.sequences(source, state)
-        batcher = _plans.batcher(stream, numbers, limits or Limits(), options)
-        return AsyncWriter(self._connection(), WriterCore(batcher, self._settings), numbers)
+        made = _plans.writer(stream, source, state, limits, options, self._settings)
+        return AsyncWriter(self._connection(), *made)
 
     async def write(
         self,

@@ -276,9 +276,8 @@ class Client(Closing):
         **options: Unpack[WriteOptions],
     ) -> Writer:
         """A writer. `source` names it and needs `state`, a file that keeps its numbers."""
-        numbers = _plans.sequences(source, state)
-        batcher = _plans.batcher(stream, numbers, limits or Limits(), options)
-        return Writer(self._connection(), WriterCore(batcher, self._settings), numbers)
+        made = _plans.writer(stream, source, state, limits, options, self._settings)
+        return Writer(self._connection(), *made)
 
     def write(
         self,
