@@ -19,6 +19,7 @@ use tourbillon_log::watch;
 use crate::budget::{Budget, Reservation};
 use crate::error::IngestError;
 use crate::metrics;
+use crate::sequences::Sequences;
 use crate::settings::{Environment, GatewaySettings};
 use crate::submission::Submission;
 use crate::writer::{OpenStream, Writer};
@@ -72,6 +73,13 @@ struct Shared {
     parsers: Arc<Semaphore>,
     /// Why it could not join, last time it tried.
     trouble: Mutex<Option<String>>,
+    sequences: Sequences,
+}
+
+/// Why a request was not queued.
+enum Unqueued {
+    Outdated(Box<Submission>),
+    Refused(IngestError),
 }
 
 impl Gateway {
@@ -87,6 +95,7 @@ impl Gateway {
             supervisor: Mutex::default(),
             parsers: Arc::new(Semaphore::new(parallelism())),
             trouble: Mutex::default(),
+            sequences: Sequences::default(),
         }));
         let supervisor = tokio::spawn(supervise(Arc::clone(&gateway.0)));
         *gateway.supervisor() = Some(supervisor);
@@ -214,7 +223,7 @@ impl Gateway {
             } else {
                 writer.open(stream, partitions).await?
             };
-            match Self::write(writer, &open, submission).await? {
+            match self.write(writer, &open, submission).await? {
                 Written::Done(receipt) => return Ok(receipt),
                 Written::Outdated(again) => submission = *again,
             }
@@ -238,6 +247,7 @@ impl Gateway {
     }
 
     async fn write(
+        &self,
         writer: &Writer,
         open: &OpenStream,
         submission: Submission,
@@ -265,8 +275,13 @@ impl Gateway {
             None
         };
         let placed = writer.stamps.take(left, |base| {
-            if submission.source.is_some() && open.is_outdated() {
-                return Err(Box::new(submission));
+            if let Some(source) = &submission.source {
+                if open.is_outdated() {
+                    return Err(Unqueued::Outdated(Box::new(submission)));
+                }
+                let (stream, now_ns) = (&submission.def.name, self.wall_ns());
+                let admitted = self.0.sequences.admit(stream, source, now_ns);
+                admitted.map_err(Unqueued::Refused)?;
             }
             let base = early.unwrap_or(base);
             Ok((base, submission.place(base, permits)))
@@ -276,7 +291,8 @@ impl Gateway {
         }
         let (base, waiting) = match placed? {
             Ok(placed) => placed,
-            Err(submission) => return Ok(Written::Outdated(submission)),
+            Err(Unqueued::Outdated(submission)) => return Ok(Written::Outdated(submission)),
+            Err(Unqueued::Refused(error)) => return Err(error),
         };
         for (partition, done) in waiting {
             let offset = done.await.map_err(|_| IngestError::Indeterminate)?;

@@ -19,6 +19,7 @@ mod metrics;
 pub mod parse;
 #[cfg(test)]
 mod rig;
+mod sequences;
 mod settings;
 mod submission;
 mod writer;

@@ -1,6 +1,7 @@
 //! The query service: a reader of every partition, and what they know together.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -39,6 +40,8 @@ pub struct QueryService {
     pub(crate) seats: Arc<Semaphore>,
     /// What subscribers share.
     pub(crate) hubs: Arc<Hubs>,
+    /// Whether it has caught up with all that there was when it began.
+    caught_up: Arc<AtomicBool>,
 }
 
 impl QueryService {
@@ -56,6 +59,7 @@ impl QueryService {
             tasks: TaskTracker::new(),
             seats: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             hubs: Arc::default(),
+            caught_up: Arc::default(),
         };
         let assigner = service.clone();
         service
@@ -227,14 +231,21 @@ impl QueryService {
         self.hindrance().is_none()
     }
 
-    /// Which partition has not caught up with the log yet, or why it has stopped.
+    /// Which partition has not caught up with the log yet, or why it has stopped. One that is made
+    /// once all have caught up is no reason: every node would be out of work at once whenever a
+    /// stream is made.
     pub fn hindrance(&self) -> Option<String> {
         let view = self.control.view();
-        let mut streams = view.streams.values();
-        streams.find_map(|def| {
-            let behind = self.complete_through(def).err()?;
-            Some(error_chain(&behind))
-        })
+        let caught_up = self.caught_up.load(Ordering::Relaxed);
+        let new = |error: &QueryError| caught_up && matches!(error, QueryError::CatchingUp { .. });
+        let behind = view.streams.values().find_map(|def| {
+            let behind = self.complete_through(def).err();
+            behind.filter(|error| !new(error))
+        });
+        if behind.is_none() {
+            self.caught_up.store(true, Ordering::Relaxed);
+        }
+        behind.map(|behind| error_chain(&behind))
     }
 
     /// T: how far the stream is complete. Unknown for the moment in which a stream that has begun

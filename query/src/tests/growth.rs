@@ -12,6 +12,7 @@ use tourbillon_log::{
 };
 
 use super::*;
+use crate::error::QueryError;
 
 /// A log whose control topic is read late.
 #[derive(Clone, Debug)]
@@ -128,4 +129,27 @@ async fn a_growth_that_was_not_heard_of_holds_t_back() {
     let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     let lines = std::str::from_utf8(&body).unwrap().lines().count();
     assert_eq!(lines, feed.rows.len() + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_comes_later_takes_no_node_out_of_work() {
+    let rig = Rig::new(memory(), 1).await;
+    let mut feed = Feed::new(&rig, 91, 1).await;
+    feed.run(50, 2_000_000).await;
+    let log: Arc<dyn Log> = Arc::new(rig.log.clone());
+    let service = QueryService::start(log, rig.lake.clone(), rig.control.clone());
+    until(|| async { service.is_ready() }).await;
+    let grown = StreamRequest {
+        name: "ticks".into(),
+        partitions: Some(2),
+        ..StreamRequest::default()
+    };
+    let grown = rig.control.ensure_stream(&grown).await.unwrap();
+    // no writer has said anything in it yet
+    for _ in 0..20 {
+        sleep(Duration::from_millis(100)).await;
+        let unknown = service.complete_through(&grown);
+        assert!(matches!(unknown, Err(QueryError::CatchingUp { .. })));
+        assert_eq!(service.hindrance(), None);
+    }
 }
