@@ -1,7 +1,7 @@
 // Numbers of answers stay the text that they are: decimals have more digits than doubles.
 
 // A quote that ends a member's name, then a number. In a string, a quote has a backslash before it.
-const NUMBER = /(?<!\\)":(-?\d[\d.eE+-]*)/g;
+const NUMBER = /(?<!\\)":\s*(-?\d[\d.eE+-]*)/g;
 
 /** Parses JSON whose members that are numbers become text, digit for digit. */
 export function parseExact(text) {
