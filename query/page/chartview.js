@@ -28,13 +28,14 @@ export class ChartView {
   #poller = null;
   /** A fixed range; null: the last so-and-so long. */
   #fixed = null;
+  #rolling = "1m";
   #bound = null;
   #cursor = null;
   #drag = null;
 
   constructor() {
     setOptions(byId("interval"), [["auto", "auto"], ...INTERVALS.map((one) => [one, one])], "auto");
-    setOptions(byId("range"), [...RANGES, ["chosen", "chosen"]], "1m");
+    setOptions(byId("range"), [...RANGES, ["chosen", "chosen"]], this.#rolling);
     byId("interval").addEventListener("change", () => this.#reload());
     byId("range").addEventListener("change", () => this.#rangeChosen());
     for (const id of ["price", "size"]) byId(id).addEventListener("change", () => this.#columnsChosen(id));
@@ -94,9 +95,14 @@ export class ChartView {
   /** What is in view. */
   get range() {
     if (this.#fixed) return this.#fixed;
-    const span = parseDuration(byId("range").value);
-    const end = clock.now(Date.now()) + span / 40n;
+    const span = parseDuration(this.#rolling);
+    const end = this.#now(span);
     return [end - span, end];
+  }
+
+  /** Where a range of a length ends at the live edge: with some room. */
+  #now(span) {
+    return clock.now(Date.now()) + span / 40n;
   }
 
   get #interval() {
@@ -108,6 +114,7 @@ export class ChartView {
 
   #rangeChosen() {
     if (byId("range").value === "chosen") return this.#fix(this.range);
+    this.#rolling = byId("range").value;
     this.#fixed = null;
     return this.#reload();
   }
@@ -120,15 +127,16 @@ export class ChartView {
     this.#reload();
   }
 
-  #fix(range) {
-    this.#fixed = range;
+  #fix([start, end]) {
+    // what lies ahead of now is empty
+    const ahead = end - this.#now(end - start);
+    this.#fixed = ahead > 0n ? [start - ahead, end - ahead] : [start, end];
     this.#rangeShown();
     this.#reload();
   }
 
   #rangeShown() {
-    if (this.#fixed) byId("range").value = "chosen";
-    else if (byId("range").value === "chosen") byId("range").value = "1m";
+    byId("range").value = this.#fixed ? "chosen" : this.#rolling;
   }
 
   // the live edge stays where it is
@@ -226,7 +234,7 @@ export class ChartView {
     return readout.replaceChildren(
       ...part("bar", clockOf(bar.time)), ...["open", "high", "low", "close"].flatMap(named), ...part("volume", `${decimal(bar.volume)} ${size}`),
       ...(bar.vwap === null ? [] : part("VWAP", `${decimal(bar.vwap)} ${price}`)), ...part("", `${group(bar.count)} trades`),
-      source.series.isOpen(one) ? make("span", { class: "tag" }, "provisional") : make("span", { class: "tag final" }, "final"),
+      source.series.isOpen(one) ? make("span", { class: "tag" }, this.#bound === null ? "provisional" : "so far") : make("span", { class: "tag final" }, "final"),
     );
   }
 

@@ -11,6 +11,9 @@ const LINE = 24;
 /** Provisional rows that are shown at once, newest first. */
 const OPEN_ROWS = 8;
 
+/** Characters beside the stamp on a phone of 360 px. */
+const PHONE = 33;
+
 /** Pause between two drawings, ms: faster than this nobody reads. */
 const EVERY_MS = 100;
 
@@ -25,6 +28,7 @@ export class TapeView {
   #source = null;
   #frozen = null;
   #skipped = false;
+  #several = false;
 
   constructor() {
     this.#view.addEventListener("scroll", this.paint, { passive: true });
@@ -66,25 +70,34 @@ export class TapeView {
   }
 
   #head(def) {
-    // the first key column (a venue) and words give way on a phone
-    this.#columns.forEach((column, at) => {
+    for (const column of this.#columns) {
       column.number = /^(decimal|u?int64|float64)/.test(column.type);
-      column.spare = (at === 0 && def.key.length > 1) || (!column.number && !def.key.includes(column.name)) || at > 3;
+      column.key = def.key.indexOf(column.name);
       column.widest = column.name.length;
-    });
-    const cell = (text, name) => make("span", { role: "columnheader", class: name }, text);
-    const cells = this.#columns.map((column) => cell(column.name, classOf(column)));
-    byId("tape-head").replaceChildren(cell("stamp", "at"), cell("w", "writer"), ...cells);
+    }
+    this.#several = def.key.length > 1;
     this.#widen();
   }
 
-  /** Numbers are never cut short; words may be. */
+  /** Numbers are never cut short; words may be. On a phone only what fits beside the stamp is there. */
   #widen() {
+    let left = PHONE;
+    for (const column of this.#columns) {
+      const needs = 1 + (column.number ? column.widest : Math.min(column.widest, 8));
+      // of a key of several columns, the first (a venue) gives way
+      const wanted = column.number || (column.key >= 0 && !(this.#several && column.key === 0));
+      column.spare = !wanted || needs > left;
+      if (!column.spare) left -= needs;
+    }
     const width = ({ number, widest }) => (number ? `${widest}ch` : `minmax(4ch, ${widest}ch)`);
     const kept = this.#columns.filter((column) => !column.spare);
     const style = byId("tape").style;
     style.setProperty("--columns", this.#columns.map(width).join(" "));
     style.setProperty("--columns-phone", kept.map(width).join(" "));
+    const cell = (text, name) => make("span", { role: "columnheader", class: name }, text);
+    const cells = this.#columns.map((column) => cell(column.name, classOf(column)));
+    byId("tape-head").replaceChildren(cell("stamp", "at"), cell("w", "writer"), ...cells);
+    for (const line of this.#lines) this.#columns.forEach((column, at) => { line.cells[at + 2].className = classOf(column); });
   }
 
   #draw() {
