@@ -229,11 +229,11 @@ export class ChartView {
     if (!one) return readout.replaceChildren("\u00a0");
     const { bar } = one;
     const { price, size } = this.#subject.columns;
-    const part = (name, value) => [make("span", { class: "name" }, name), ` ${value} `];
+    const part = (name, value) => make("span", {}, make("span", { class: "name" }, name), ` ${value} `);
     const named = (name) => part(name[0].toUpperCase(), decimal(bar[name]));
     return readout.replaceChildren(
-      ...part("bar", clockOf(bar.time)), ...["open", "high", "low", "close"].flatMap(named), ...part("volume", `${decimal(bar.volume)} ${size}`),
-      ...(bar.vwap === null ? [] : part("VWAP", `${decimal(bar.vwap)} ${price}`)), ...part("", `${group(bar.count)} trades`),
+      part("bar", clockOf(bar.time)), ...["open", "high", "low", "close"].map(named), part("volume", `${decimal(bar.volume)} ${size}`),
+      ...(bar.vwap === null ? [] : [part("VWAP", `${decimal(bar.vwap)} ${price}`)]), make("span", {}, `${group(bar.count)} trades `),
       source.series.isOpen(one) ? make("span", { class: "tag" }, this.#bound === null ? "provisional" : "so far") : make("span", { class: "tag final" }, "final"),
     );
   }

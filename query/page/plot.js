@@ -127,8 +127,8 @@ export class Plot {
     for (const { at, text } of timeTicks(range[0], range[1], Math.max(2, Math.floor((inner.right - inner.left) / 84)))) {
       const x = this.x(at);
       grid += `M${fixed(x)} ${inner.top}V${inner.bottom}`;
-      const edge = x < 30 ? "start" : "middle";
-      this.#texts.append(makeSvg("text", { x: fixed(x), y: inner.bottom + 16, "text-anchor": edge }, text));
+      if (x < 34) continue;
+      this.#texts.append(makeSvg("text", { x: fixed(x), y: inner.bottom + 16, "text-anchor": "middle" }, text));
     }
     this.#paths.get("grid").setAttribute("d", grid);
   }

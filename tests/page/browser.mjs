@@ -76,6 +76,7 @@ try {
     current = name;
     test.expected = null;
     await step(test);
+    if (/must not happen/.test(await page.locator("#tape-count").textContent())) wrong.push("rows came behind the watermark");
     if (wrong.length) throw new Error(wrong.join("\n"));
     console.log(`ok ${name} (${Date.now() - start} ms)`);
   }

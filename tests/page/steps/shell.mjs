@@ -88,9 +88,9 @@ export async function reconnect(test) {
 /** Reads the paused tape down to a stamp, and compares it with the window. */
 async function gapless(page, service, from) {
   const rows = new Map();
-  for (let y = 0; ; y += 240) {
+  for (let y = 0; ; y += 336) {
     await page.evaluate((top) => { document.querySelector("#tape-view").scrollTop = top; }, y);
-    await frames(page, 12);
+    await frames(page, 8);
     const lines = await tapeLines(page);
     for (const line of lines) if (line.kind === "final") rows.set(`${line.hlc} ${line.writer}`, line);
     const last = lines[lines.length - 1];
