@@ -211,7 +211,7 @@ export class ChartView {
     const day = start.slice(0, 10);
     setText(byId("plot-range"), `${day} ${clockOf(start)} to ${end.slice(0, 10) === day ? "" : `${end.slice(0, 10)} `}${clockOf(end)}`);
     const count = lists.reduce((sum, list) => sum + list.length, 0);
-    const parts = source ? [`${group(count)} bars of ${source.name}`] : [];
+    const parts = source ? [`${group(count)} ${count === 1 ? "bar" : "bars"} of ${source.name}`] : [];
     const chosen = byId("interval").value;
     if (source && chosen !== "auto" && chosen !== source.name) parts.push(`${chosen} would be more than ${group(BARS.most)} bars`);
     if (source?.cut) parts.push("the answer was cut: choose longer bars or fewer keys");

@@ -3,7 +3,7 @@ import { until } from "../service.mjs";
 import { decimal, frames, plotRange, stampText, textOf } from "./look.mjs";
 
 const FILTER = "key.venue=XSIM_SPOT&key.symbol=BTCUSDT";
-const barsIn = async (page) => Number(/(\d[\d,]*) bars of/.exec(await textOf(page, "plot-note"))[1].replaceAll(",", ""));
+const barsIn = async (page) => Number(/(\d[\d,]*) bars? of/.exec(await textOf(page, "plot-note"))[1].replaceAll(",", ""));
 
 /** Candles that are drawn, by their paths. */
 const drawn = (page) => page.evaluate(() => [...document.querySelectorAll("#plot [class^='body']")].reduce((sum, path) => sum + (path.getAttribute("d").match(/z/g) ?? []).length, 0));
@@ -71,7 +71,7 @@ export async function controls({ page }) {
   }
   for (const interval of ["100ms", "5s", "15s", "1m", "auto"]) {
     await page.selectOption("#interval", interval);
-    const fits = interval === "auto" ? /bars of 1s/ : new RegExp(`bars of ${interval}`);
+    const fits = interval === "auto" ? /bars? of 1s/ : new RegExp(`bars? of ${interval}`);
     await until(interval, async () => fits.test(await textOf(page, "plot-note")) && (await barsIn(page)) > 0);
   }
   await page.selectOption("#interval", "10ms");

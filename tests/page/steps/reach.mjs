@@ -32,7 +32,7 @@ async function tabbed(page, most) {
 
 export async function keyboard({ page, context, shot }) {
   await page.reload();
-  await until("the page stands", async () => /bars of/.test(await textOf(page, "plot-note")));
+  await until("the page stands", async () => /bars? of/.test(await textOf(page, "plot-note")));
   const seen = await tabbed(page, 80);
   assert.deepEqual([...(await reachable(page))].sort(), [...seen].sort(), "every control is reached");
   await page.focus("#keys-summary");
@@ -108,7 +108,7 @@ export async function contrast({ page }) {
 export async function phone({ page, shot }) {
   await page.setViewportSize({ width: 360, height: 740 });
   await page.reload();
-  await until("the page stands", async () => /bars of/.test(await textOf(page, "plot-note")) && (await page.locator("#files tbody tr").count()) > 0);
+  await until("the page stands", async () => /bars? of/.test(await textOf(page, "plot-note")) && (await page.locator("#files tbody tr").count()) > 0);
   const narrow = async () => {
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360, "nothing to scroll to the side");
     const outside = await page.evaluate((selector) => [...document.querySelectorAll(selector)].filter((one) => {
