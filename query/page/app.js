@@ -85,7 +85,7 @@ function follow() {
 
 function keysChosen(keys) {
   replay.stop();
-  chart.show(def, keys, chartColumns(def));
+  chart.show(def, keys, chartColumns(def), keysView.range);
   if (byId("tape-of").value === "chosen") follow();
 }
 

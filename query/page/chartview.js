@@ -56,9 +56,10 @@ export class ChartView {
     setInterval(() => { if (!this.#fixed && !document.hidden) this.#paint(); }, 250);
   }
 
-  /** Shows keys of a stream; `columns` is null if the stream has no numbers. */
-  show(def, keys, columns) {
+  /** Shows keys of a stream; `columns` is null if it has no numbers, `range` where the first have rows. */
+  show(def, keys, columns, range = "1m") {
     const other = this.#subject?.def.name !== def.name;
+    if (other || (keys.length && !this.#subject.keys.length)) this.#begin(range);
     this.#subject = { def, keys, columns: other ? columns : this.#subject.columns };
     if (other && columns) {
       const names = numericColumns(def).map((name) => [name, name]);
@@ -67,6 +68,12 @@ export class ChartView {
       byId("columns-choice").hidden = names.length < 3;
     }
     this.#reload();
+  }
+
+  #begin(range) {
+    this.#rolling = range;
+    this.#fixed = null;
+    this.#rangeShown();
   }
 
   /** Shows a replay up to a stamp in its range, until `live` is called. */

@@ -6,8 +6,8 @@ import { keyOf, label } from "./keys.js";
 import { MOST_KEYS } from "./plot.js";
 import { SECOND, formatStamp } from "./stamp.js";
 
-/** How far back keys are looked for, until there are some: seconds and words. */
-const BACK = [[30n, "30 seconds"], [600n, "10 minutes"], [3600n, "hour"], [86_400n, "day"], [null, ""]];
+/** How far back keys are looked for, until there are some: seconds, words, and the range that shows it. */
+const BACK = [[30n, "30 seconds", "1m"], [600n, "10 minutes", "15m"], [3600n, "hour", "1h"], [86_400n, "day", "1d"], [null, "", "7d"]];
 
 /** Keys that are listed: more are found by typing. */
 const LISTED = 100;
@@ -110,6 +110,11 @@ export class KeysView {
     box.checked = this.chosen.includes(key);
     box.addEventListener("change", () => this.#toggle(key, box));
     return make("label", { class: "key" }, box, make("span", {}, label(key)), make("span", { class: "count" }, `${group(count)} rows`));
+  }
+
+  /** The range of a chart that has rows of the keys. */
+  get range() {
+    return BACK[this.#step][2];
   }
 
   #toggle(key, box) {

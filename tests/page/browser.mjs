@@ -45,6 +45,9 @@ const browser = await chromium.launch({
   env: { ...process.env, ...(libraries ? { LD_LIBRARY_PATH: libraries } : {}) },
 });
 const service = await Service.make(binary);
+// whatever ends this process ends what it started
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.once(signal, () => process.exit(1));
+process.once("exit", () => service.kill());
 const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, colorScheme: "light" });
 const page = await context.newPage();
 page.setDefaultTimeout(20_000);

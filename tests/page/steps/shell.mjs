@@ -71,10 +71,15 @@ export async function reconnect(test) {
   assert.equal(await page.getAttribute("#link", "data-state"), "lost");
   assert.match(await textOf(page, "trouble"), /^Not connected: .+\. What is shown is of .+ UTC; trying again\.$/);
   await shot("light-lost");
+  // rows from before the page is back: it must fetch them
+  await page.route("**/subscribe?*", (route) => route.abort());
   await service.start();
+  await service.send(40);
+  service.feed(400);
+  await until("its parts that ask are back", async () => (await page.locator("#plot-message").isHidden()));
+  await page.unroute("**/subscribe?*");
   await until("it is live again by itself", async () => (await textOf(page, "link")) === "live", 30_000);
   assert.ok(await page.isHidden("#trouble"));
-  service.feed(400);
   await until("rows after", async () => {
     const [first] = inOrder(await tapeLines(page));
     return first && first.hlc > stampText(stampNs(from) + 2_000_000_000n);
