@@ -28,7 +28,7 @@ use crate::order::Cut;
 use crate::params::WindowParams;
 use crate::plan::Batches;
 use crate::service::QueryService;
-use crate::{asof, bars, subscribe};
+use crate::{asof, bars, page, subscribe};
 use docs::{RowProblems, StreamName, WindowAnswer, WindowQuery};
 
 pub use body::encoded;
@@ -54,6 +54,7 @@ pub fn router(service: QueryService) -> Router {
         .route("/v1/writers", get(state::writers))
         .route("/v1/writers/{writer}/fence", post(state::fence))
         .with_state(service)
+        .merge(page::router())
 }
 
 /// Routes that a gateway has too: mount them where there is none.

@@ -11,6 +11,7 @@ pub mod http;
 mod look;
 mod metrics;
 mod order;
+mod page;
 pub mod params;
 mod partition;
 mod plan;

@@ -16,7 +16,7 @@ use crate::{asof, bars, subscribe};
 
 pub(crate) use answers::{RowProblems, SubscribeAnswer, WindowAnswer, WriterProblems};
 pub(crate) use params::{
-    AsOfQuery, BarsQuery, LastEventId, StreamName, SubscribeQuery, WindowQuery,
+    AsOfQuery, BarsQuery, FilesQuery, LastEventId, StreamName, SubscribeQuery, WindowQuery,
 };
 
 pub use answers::rows;

@@ -1,5 +1,7 @@
 //! What a node knows of streams, partitions, files and writers.
 
+use std::ops::Range;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -9,9 +11,9 @@ use tourbillon_core::digest::Digest;
 use tourbillon_core::hlc::Hlc;
 use tourbillon_core::ids::WriterId;
 use tourbillon_core::problem::StreamProblems;
-use tourbillon_core::time::format_time_ns;
+use tourbillon_core::time::{format_time_ns, parse_time_ns};
 
-use super::docs::{StreamName, WriterProblems};
+use super::docs::{FilesQuery, StreamName, WriterProblems};
 use crate::error::QueryError;
 use crate::params::wrong;
 use crate::partition::Partition;
@@ -109,6 +111,8 @@ struct WriterState {
     /// When it last spoke, by the log's clock.
     #[schema(format = DateTime)]
     last_seen: String,
+    /// Its lease: how long after that it may acknowledge rows.
+    lease_ms: i64,
     /// How far its clock was ahead of the log's then.
     drift_ms: Option<i64>,
 }
@@ -198,12 +202,13 @@ impl PartitionState {
 
 /// List the Parquet files of a stream
 ///
-/// They hold the sealed rows, each row in one of them.
+/// They hold the sealed rows, each row in one of them. With `start` and `end`, those alone that reach
+/// into that range of stamps.
 #[utoipa::path(
     get,
     path = "/v1/streams/{stream}/files",
     tag = "state",
-    params(StreamName),
+    params(StreamName, FilesQuery),
     responses((status = 200, description = "The files.", body = FileList), StreamProblems)
 )]
 pub(super) async fn files(
@@ -211,12 +216,11 @@ pub(super) async fn files(
     Path(stream): Path<String>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<FileList>, QueryError> {
-    no_parameters(&pairs)?;
+    let range = range_of(&pairs)?;
     let def = service.find(&stream).await?;
     let mut files = Vec::new();
     for partition in service.partitions(&def)? {
-        let everything = Hlc(i64::MIN)..Hlc(i64::MAX);
-        for file in partition.view(&stream, &everything, None)?.segments {
+        for file in partition.view(&stream, &range, None)?.segments {
             files.push(FileState {
                 partition: partition.number.0,
                 path: format!("{stream}/{}", file.name),
@@ -231,6 +235,26 @@ pub(super) async fn files(
     }
     let store = service.lake.url().to_owned();
     Ok(Json(FileList { store, files }))
+}
+
+/// The stamps between which files are wanted.
+fn range_of(pairs: &[(String, String)]) -> Result<Range<Hlc>, QueryError> {
+    let mut range = Hlc(i64::MIN)..Hlc(i64::MAX);
+    for (at, (name, value)) in pairs.iter().enumerate() {
+        if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
+            return Err(wrong(name, "is given twice"));
+        }
+        let time = |name| parse_time_ns(value).map_err(|source| QueryError::Time { name, source });
+        match name.as_str() {
+            "start" => range.start = Hlc(time("start")?),
+            "end" => range.end = Hlc(time("end")?),
+            _ => return Err(wrong(name, "unknown parameter: there are start and end")),
+        }
+    }
+    match range.end < range.start {
+        true => Err(wrong("end", "lies before start")),
+        false => Ok(range),
+    }
 }
 
 /// List frames that broke the protocol
@@ -283,6 +307,7 @@ impl WriterState {
             state: info.phase.into(),
             last_hlc: told.map(format_time_ns),
             last_seen: format_time_ns(info.last_append_ns),
+            lease_ms: info.lease_ns / 1_000_000,
             drift_ms: told.map(|hlc| (hlc - info.last_append_ns) / 1_000_000),
         }
     }

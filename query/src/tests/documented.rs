@@ -19,7 +19,7 @@ async fn documented_parameters_are_those_that_are_taken() {
     let (_, bench) = mixed(65, 1).await;
     let api = crate::http::api();
     let of_stream = |name| format!("/v1/streams/{{stream}}/{name}");
-    let names = ["window", "bars", "subscribe", "rejects"].map(of_stream);
+    let names = ["window", "bars", "subscribe", "rejects", "files"].map(of_stream);
     for path in names.into_iter().chain(["/v1/asof".to_owned()]) {
         let called = path.replace("{stream}", "ticks");
         let asked = format!("{called}?nope=1");
@@ -37,9 +37,10 @@ async fn documented_parameters_are_those_that_are_taken() {
         documented.sort_unstable();
         assert_eq!(documented, known, "{path}");
         // and each only once
-        let once = match known.contains(&"columns") {
-            true => "columns=hlc",
-            false => "limit=1",
+        let once = match (known.contains(&"columns"), known.contains(&"limit")) {
+            (true, _) => "columns=hlc",
+            (false, true) => "limit=1",
+            (false, false) => "start=1",
         };
         let required = match path.rsplit('/').next() {
             Some("bars") => "interval=1s&",

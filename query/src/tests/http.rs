@@ -150,7 +150,7 @@ async fn partitions_and_writers_show_the_state() {
     let join = tourbillon_core::control::ControlRecord::Join {
         gateway: "g".into(),
         nonce: "n".into(),
-        lease_ns: 1,
+        lease_ns: 2_500_000_000,
     };
     bench.rig.control.append(&join).await.unwrap();
     let answer = bench.get("/v1/writers", "*/*").await;
@@ -160,9 +160,43 @@ async fn partitions_and_writers_show_the_state() {
         (&writer["gateway"], &writer["state"]),
         (&"g".into(), &"joined".into())
     );
+    assert_eq!(writer["lease_ms"], 2500);
     // it has not told its clock yet
     assert_eq!(
         (&writer["last_hlc"], &writer["drift_ms"]),
         (&Value::Null, &Value::Null)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_listed_by_the_stamps_that_they_hold() {
+    let (_, bench) = mixed(67, 2).await;
+    let files = async |query: &str| -> Vec<Value> {
+        let answer = bench
+            .get(&format!("/v1/streams/ticks/files{query}"), "*/*")
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        told["files"].as_array().unwrap().clone()
+    };
+    let stamp = |file: &Value, name: &str| file[name].as_i64().unwrap();
+    let all = files("").await;
+    assert!(all.len() > 4, "{all:?}");
+    let middle = &all[all.len() / 2];
+    let (start, end) = (stamp(middle, "first_hlc"), stamp(middle, "last_hlc"));
+    let some = files(&format!("?start={start}&end={end}")).await;
+    let reaches =
+        |file: &&Value| stamp(file, "last_hlc") >= start && stamp(file, "first_hlc") < end;
+    let wanted: Vec<Value> = all.iter().filter(reaches).cloned().collect();
+    assert!(wanted.len() < all.len());
+    assert_eq!(some, wanted);
+    for (query, reason) in [
+        ("?start=5&end=4", "lies before start"),
+        ("?start=soon", "start"),
+    ] {
+        let uri = format!("/v1/streams/ticks/files{query}");
+        let answer = bench.get(&uri, "*/*").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(answer.text().contains(reason), "{}", answer.text());
+    }
 }

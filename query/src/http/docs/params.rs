@@ -27,6 +27,19 @@ pub(crate) struct StreamName {
     stream: String,
 }
 
+/// Parameters of the list of files.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a schema; the handler reads them")]
+pub(crate) struct FilesQuery {
+    /// Only files with rows from this stamp on.
+    #[param(inline)]
+    start: Option<Time>,
+    /// Only files with rows below this stamp.
+    #[param(inline)]
+    end: Option<Time>,
+}
+
 /// Parameters of a window.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
