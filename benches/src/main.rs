@@ -24,7 +24,7 @@ mod windows;
 mod worker;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
@@ -119,7 +119,6 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     let figures = runtime.block_on(measure(&args))?;
     runtime.shutdown_background();
-    print(&figures)?;
     if let Some(path) = &args.report {
         let figure = |f: &Figure| json!({"name": f.name, "unit": f.unit, "median": f.median(), "values": f.values});
         let report = json!({ "rows": args.rows, "many_rows": args.many_rows, "figures": figures.iter().map(figure).collect::<Vec<_>>() });
@@ -151,45 +150,69 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     )?)
 }
 
+/// Figures, each of which is printed once it is there.
+#[derive(Debug, Default)]
+struct Figures(Vec<Figure>);
+
+impl Figures {
+    fn add(&mut self, figures: Vec<Figure>) -> anyhow::Result<()> {
+        print(&figures)?;
+        self.0.extend(figures);
+        Ok(())
+    }
+}
+
 async fn measure(args: &Args) -> anyhow::Result<Vec<Figure>> {
     let folder = args.folder.clone().unwrap_or_else(std::env::temp_dir);
     if args.stage == Stage::Large {
         let slow = Duration::from_secs(args.slow_seconds);
         return tokio::task::block_in_place(|| large::measure(&folder, args.rows, slow));
     }
-    let wants = |stage| args.stage == Stage::All || args.stage == stage;
-    let mut figures = Vec::new();
+    let begun = Instant::now();
+    let wants = |stage: Stage| {
+        let wanted = args.stage == Stage::All || args.stage == stage;
+        if wanted {
+            let line = format!("{:>5} s: {stage:?}\n", begun.elapsed().as_secs());
+            // nobody may be there to be told
+            drop(std::io::Write::write_all(
+                &mut std::io::stderr(),
+                line.as_bytes(),
+            ));
+        }
+        wanted
+    };
+    let mut figures = Figures::default();
     if wants(Stage::Gateway) {
-        figures.extend(gateway::measure(&folder, args.rows, args.runs).await?);
+        figures.add(gateway::measure(&folder, args.rows, args.runs).await?)?;
     }
     if wants(Stage::Worker) {
-        figures.extend(worker::measure(&folder, args.rows, args.runs).await?);
+        figures.add(worker::measure(&folder, args.rows, args.runs).await?)?;
     }
     if wants(Stage::Delay) {
-        figures.extend(delay::measure(&folder, args.runs).await?);
+        figures.add(delay::measure(&folder, args.runs).await?)?;
     }
     if wants(Stage::Subscribers) {
-        figures.extend(subscribers::measure(&folder, args.runs).await?);
+        figures.add(subscribers::measure(&folder, args.runs).await?)?;
     }
     if wants(Stage::Windows) {
-        figures.extend(windows::measure(&folder, args.rows, args.runs).await?);
+        figures.add(windows::measure(&folder, args.rows, args.runs).await?)?;
     }
     if wants(Stage::Symbol) {
         let python = args.peers_python.as_deref();
-        figures.extend(symbol::measure(&folder, args.many_rows, args.runs, python).await?);
+        figures.add(symbol::measure(&folder, args.many_rows, args.runs, python).await?)?;
     }
     if wants(Stage::History) {
-        figures.extend(history::measure(&folder, args.many_rows, args.runs).await?);
+        figures.add(history::measure(&folder, args.many_rows, args.runs).await?)?;
     }
     if wants(Stage::Replay) {
-        figures.extend(replay::measure(&folder, args.rows, args.runs).await?);
+        figures.add(replay::measure(&folder, args.rows, args.runs).await?)?;
     }
     if wants(Stage::Scale) {
-        figures.extend(scale::measure(&folder, args.rows, args.runs).await?);
+        figures.add(scale::measure(&folder, args.rows, args.runs).await?)?;
     }
     if wants(Stage::Kafka) {
-        figures.extend(kafka::measure(&folder, args.rows, args.runs).await?);
-        figures.extend(kafka_delay::measure(&folder, args.runs).await?);
+        figures.add(kafka::measure(&folder, args.rows, args.runs).await?)?;
+        figures.add(kafka_delay::measure(&folder, args.runs).await?)?;
     }
-    Ok(figures)
+    Ok(figures.0)
 }

@@ -23,6 +23,7 @@ def duckdb_asks():
     source = f"read_parquet('{asked['files']}', hive_partitioning = false)"
     query = question(source, "{}::timestamptz_ns")
     connection = duckdb.connect()
+    connection.execute("set enable_progress_bar = false")
     return duckdb.__version__, lambda: connection.sql(query).to_arrow_reader(8192)
 
 
