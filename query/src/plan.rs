@@ -54,7 +54,9 @@ impl Plan {
         // where rows are at hand, other threads would only cost time
         let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         let spread = !self.read.few && inputs.len() > 1 && !one_thread;
-        if self.read.ahead && spread {
+        // where there are filters, row groups are looked through ahead already
+        let filtered = !self.read.keys.is_empty() || self.read.event.is_some();
+        if self.read.ahead && spread && !filtered {
             let later = inputs.split_off(inputs.len().min(PUMPED));
             inputs = inputs.into_iter().map(pumped).chain(later).collect();
         }
