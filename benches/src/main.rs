@@ -24,10 +24,11 @@ mod windows;
 mod worker;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
+use tokio::time::Instant;
 
 /// As in the services.
 #[global_allocator]
