@@ -194,8 +194,22 @@ fn swapped_segments_are_both_named() {
 fn a_truncated_chain_is_seen_by_the_log_and_named_by_a_witness() {
     let data = Data::copy();
     let all = data.commits();
-    for cut in 1..=2 {
-        fs::remove_file(&all[all.len() - cut]).unwrap();
+    // a slow machine adds commits without segments
+    let has_segments = |path: &PathBuf| {
+        let commit: Commit<CommitBody> = Commit::decode(&fs::read(path).unwrap()).unwrap();
+        !commit.body.segments.is_empty()
+    };
+    let mut cut = 0;
+    for path in all.iter().rev() {
+        cut += usize::from(has_segments(path));
+        fs::remove_file(path).unwrap();
+        if cut == 3 {
+            // no worker uploads this far ahead of its commits
+            let told = data.verify(3);
+            assert_eq!(named(&told, &all), [name(path)]);
+            assert!(told.contains("the chain was cut"), "{told}");
+            return;
+        }
         // a worker that has yet to work leaves the same behind: no finding, but said
         let told = data.verify(0);
         assert!(told.contains("the worker is behind the log"), "{told}");
@@ -203,12 +217,7 @@ fn a_truncated_chain_is_seen_by_the_log_and_named_by_a_witness() {
         assert_eq!(named(&told, &all), [name(all.last().unwrap())]);
         assert!(told.contains("it is gone"), "{told}");
     }
-    // but no worker uploads this far ahead of its commits
-    let first = &all[all.len() - 3];
-    fs::remove_file(first).unwrap();
-    let told = data.verify(3);
-    assert_eq!(named(&told, &all), [name(first)]);
-    assert!(told.contains("the chain was cut"), "{told}");
+    panic!("{cut} commits with segments");
 }
 
 #[test]
