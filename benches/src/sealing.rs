@@ -74,7 +74,7 @@ pub(crate) async fn verify(rig: &Rig, lake: &Lake, rows: usize) -> anyhow::Resul
             partition,
         };
         let report = verifier.run().await?;
-        let differences = &report.differences;
+        let differences = [report.differences, report.strays].concat();
         ensure!(
             differences.is_empty(),
             "partition {partition}: {differences:?}"

@@ -62,6 +62,9 @@ pub struct PartitionReport {
     pub watermark: Hlc,
     /// What differs, one line each. Empty if all is well.
     pub differences: Vec<String>,
+    /// Rows in a partition that their key does not belong to: the first of each segment, one line
+    /// each. The files say what the log says, but a writer broke the protocol.
+    pub strays: Vec<String>,
 }
 
 /// What to verify.
@@ -216,7 +219,7 @@ impl Verifier {
         let said = &found.commit.body;
         for (i, rows) in plan.segments.into_iter().enumerate() {
             let stray = self.stray(&def, &rows).await?;
-            report.differences.extend(stray);
+            report.strays.extend(stray);
             let made = encode(Arc::clone(&def), self.partition, rows).await;
             let made = made.map_err(|e| self.failed("encode a segment", e))?;
             report.segments += 1;

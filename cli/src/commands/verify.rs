@@ -50,6 +50,7 @@ async fn verify_all(backbone: &Backbone, args: &VerifyArgs) -> anyhow::Result<Ou
             let report = verify_partition(backbone, def, PartitionId(partition), &advance).await;
             bar.finish_and_clear();
             let mut report = report?;
+            report.differences.append(&mut report.strays);
             if let Some(witness) = &witness {
                 let checked = witness.check(&backbone.lake, &def.name, PartitionId(partition));
                 let (lies, let_go) = checked.await?;

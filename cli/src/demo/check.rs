@@ -78,6 +78,7 @@ pub(super) async fn prove(stage: Stage, record: &Record, older_rows: u64) -> any
         proof.duplicate_rows += report.duplicate_rows;
         proof.rejected_rows += report.rejected_rows;
         proof.differences.extend(report.differences);
+        proof.differences.extend(report.strays);
         if !report.complete {
             proof
                 .differences
