@@ -86,6 +86,8 @@ pub struct Merge {
     inputs: Vec<Input>,
     waiting: Vec<usize>,
     last: Option<Key>,
+    /// What is wrong with a batch that was pushed: to go on needs ascending keys.
+    broken: Option<MergeError>,
     /// What the next batch is made of: parts of batches, and which part each row comes from.
     parts: Vec<RecordBatch>,
     order: Order,
@@ -115,6 +117,7 @@ impl Merge {
             inputs: (0..inputs).map(|_| Input::Waiting).collect(),
             waiting: (0..inputs).rev().collect(),
             last: None,
+            broken: None,
             parts: Vec::new(),
             order: Order::default(),
             gather: Gather::new(schema),
@@ -149,6 +152,9 @@ impl Merge {
             row: 0,
             part: None,
         };
+        if let Some(row) = at.fall() {
+            self.broken = Some(broken(input, at.key(row), at.key(row - 1)));
+        }
         self.inputs[input] = Input::At(at);
     }
 
@@ -160,6 +166,9 @@ impl Merge {
 
     /// Goes on until something is needed or a batch is full.
     pub fn step(&mut self) -> Result<MergeStep, MergeError> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         loop {
             if let Some(input) = self.waiting.last() {
                 return Ok(MergeStep::Need(*input));
@@ -357,6 +366,13 @@ impl At {
             hlc: Hlc(self.stamps[row]),
             writer: WriterId(self.writers[row]),
         }
+    }
+
+    /// The first row whose key does not lie above the one before.
+    fn fall(&self) -> Option<usize> {
+        let stamps = self.stamps.windows(2).zip(self.writers.windows(2));
+        let mut falls = stamps.map(|(hlc, writer)| (hlc[0], writer[0]) >= (hlc[1], writer[1]));
+        falls.position(|falls| falls).map(|row| row + 1)
     }
 
     /// Its place among the parts of the next batch.

@@ -57,6 +57,18 @@ fn equal_keys_are_an_error() {
 }
 
 #[test]
+fn keys_of_an_input_that_fall_are_an_error() {
+    for fallen in [
+        vec![batch(&[(2, 1), (1, 1)])],
+        vec![batch(&[(5, 1)]), batch(&[(4, 1)])],
+    ] {
+        let inputs = vec![fallen, vec![batch(&[(3, 1), (6, 1)])]];
+        let error = merge_runs(schema(), inputs, 10).unwrap_err();
+        assert!(matches!(error, MergeError::Order { .. }));
+    }
+}
+
+#[test]
 fn nothing_merges_to_nothing() {
     assert!(
         merge_runs(schema(), vec![vec![], vec![batch(&[])]], 10)
