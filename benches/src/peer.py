@@ -54,7 +54,7 @@ def adds_up(batches):
         place = numpy.arange(rows, rows + len(stamp)) % PLACES
         total += int((place * (stamp % PLACES)).sum())
         rows += len(stamp)
-        prices += pyarrow.compute.sum(batch.column("price")).as_py()
+        prices += pyarrow.compute.sum(batch.column("price")).as_py() or 0
     return [str(rows), str(total), f"{prices:f}"]
 
 

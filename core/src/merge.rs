@@ -164,7 +164,7 @@ impl Merge {
         self.inputs[input] = Input::Finished;
     }
 
-    /// Goes on until something is needed or a batch is full.
+    /// Goes on until something is needed or a batch is full. An error is the end of a merge.
     pub fn step(&mut self) -> Result<MergeStep, MergeError> {
         if let Some(broken) = self.broken.take() {
             return Err(broken);

@@ -72,7 +72,7 @@ pub enum IngestError {
     /// It is not known whether the rows are stored.
     #[error("indeterminate: repeat with the same source and sequence")]
     Indeterminate,
-    /// Nobody knows any more whether the request was stored.
+    /// Nobody knows any more whether the request was stored before the stream grew.
     #[error(
         "sequence {sequence} of source `{name}` lies too far below newer ones to tell whether it \
          is stored: at most {SOURCE_WINDOW} of them may be in flight"

@@ -19,7 +19,6 @@ use tourbillon_log::watch;
 use crate::budget::{Budget, Reservation};
 use crate::error::IngestError;
 use crate::metrics;
-use crate::sequences::Sequences;
 use crate::settings::{Environment, GatewaySettings};
 use crate::submission::Submission;
 use crate::writer::{OpenStream, Writer};
@@ -73,13 +72,6 @@ struct Shared {
     parsers: Arc<Semaphore>,
     /// Why it could not join, last time it tried.
     trouble: Mutex<Option<String>>,
-    sequences: Sequences,
-}
-
-/// Why a request was not queued.
-enum Unqueued {
-    Outdated(Box<Submission>),
-    Refused(IngestError),
 }
 
 impl Gateway {
@@ -95,7 +87,6 @@ impl Gateway {
             supervisor: Mutex::default(),
             parsers: Arc::new(Semaphore::new(parallelism())),
             trouble: Mutex::default(),
-            sequences: Sequences::default(),
         }));
         let supervisor = tokio::spawn(supervise(Arc::clone(&gateway.0)));
         *gateway.supervisor() = Some(supervisor);
@@ -223,7 +214,7 @@ impl Gateway {
             } else {
                 writer.open(stream, partitions).await?
             };
-            match self.write(writer, &open, submission).await? {
+            match Self::write(writer, &open, submission).await? {
                 Written::Done(receipt) => return Ok(receipt),
                 Written::Outdated(again) => submission = *again,
             }
@@ -247,7 +238,6 @@ impl Gateway {
     }
 
     async fn write(
-        &self,
         writer: &Writer,
         open: &OpenStream,
         submission: Submission,
@@ -275,13 +265,8 @@ impl Gateway {
             None
         };
         let placed = writer.stamps.take(left, |base| {
-            if let Some(source) = &submission.source {
-                if open.is_outdated() {
-                    return Err(Unqueued::Outdated(Box::new(submission)));
-                }
-                let (stream, now_ns) = (&submission.def.name, self.wall_ns());
-                let admitted = self.0.sequences.admit(stream, source, now_ns);
-                admitted.map_err(Unqueued::Refused)?;
+            if submission.source.is_some() && open.is_outdated() {
+                return Err(Box::new(submission));
             }
             let base = early.unwrap_or(base);
             Ok((base, submission.place(base, permits)))
@@ -291,8 +276,7 @@ impl Gateway {
         }
         let (base, waiting) = match placed? {
             Ok(placed) => placed,
-            Err(Unqueued::Outdated(submission)) => return Ok(Written::Outdated(submission)),
-            Err(Unqueued::Refused(error)) => return Err(error),
+            Err(submission) => return Ok(Written::Outdated(submission)),
         };
         for (partition, done) in waiting {
             let offset = done.await.map_err(|_| IngestError::Indeterminate)?;

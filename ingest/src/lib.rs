@@ -19,7 +19,6 @@ mod metrics;
 pub mod parse;
 #[cfg(test)]
 mod rig;
-mod sequences;
 mod settings;
 mod submission;
 mod writer;

@@ -1,7 +1,6 @@
 //! The query service: a reader of every partition, and what they know together.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -24,6 +23,14 @@ use crate::token::{Positions, Token, positions};
 
 type Partitions = BTreeMap<(StreamName, PartitionId), Arc<Partition>>;
 
+/// What had caught up with the log when somebody asked.
+#[derive(Debug, Default)]
+struct Ready {
+    /// Whether everything has, once.
+    once: bool,
+    partitions: BTreeSet<(StreamName, PartitionId)>,
+}
+
 /// A running query service. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct QueryService {
@@ -40,8 +47,7 @@ pub struct QueryService {
     pub(crate) seats: Arc<Semaphore>,
     /// What subscribers share.
     pub(crate) hubs: Arc<Hubs>,
-    /// Whether it has caught up with all that there was when it began.
-    caught_up: Arc<AtomicBool>,
+    ready: Arc<Mutex<Ready>>,
 }
 
 impl QueryService {
@@ -59,7 +65,7 @@ impl QueryService {
             tasks: TaskTracker::new(),
             seats: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             hubs: Arc::default(),
-            caught_up: Arc::default(),
+            ready: Arc::default(),
         };
         let assigner = service.clone();
         service
@@ -231,20 +237,23 @@ impl QueryService {
         self.hindrance().is_none()
     }
 
-    /// Which partition has not caught up with the log yet, or why it has stopped. One that is made
-    /// once all have caught up is no reason: every node would be out of work at once whenever a
-    /// stream is made.
+    /// Which partition has not caught up with the log yet, or why it has stopped. One that came
+    /// later and never has is no reason: every node would be out of work at once whenever a stream
+    /// is made.
     pub fn hindrance(&self) -> Option<String> {
         let view = self.control.view();
-        let caught_up = self.caught_up.load(Ordering::Relaxed);
-        let new = |error: &QueryError| caught_up && matches!(error, QueryError::CatchingUp { .. });
-        let behind = view.streams.values().find_map(|def| {
-            let behind = self.complete_through(def).err();
-            behind.filter(|error| !new(error))
-        });
-        if behind.is_none() {
-            self.caught_up.store(true, Ordering::Relaxed);
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut behind = None;
+        for def in view.streams.values() {
+            let of_stream = |number| (def.name.clone(), PartitionId(number));
+            match self.complete_through(def) {
+                Ok(_) => ready.partitions.extend((0..def.partitions).map(of_stream)),
+                Err(QueryError::CatchingUp { partition, .. })
+                    if ready.once && !ready.partitions.contains(&of_stream(partition)) => {}
+                Err(error) => behind = behind.or(Some(error)),
+            }
         }
+        ready.once |= behind.is_none();
         behind.map(|behind| error_chain(&behind))
     }
 

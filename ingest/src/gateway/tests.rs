@@ -35,23 +35,6 @@ async fn rows_reach_the_log_in_request_order_across_partitions() {
 }
 
 #[tokio::test]
-async fn a_number_that_partitions_have_forgotten_is_not_acknowledged() {
-    let rig = Rig::new().await;
-    patient(rig.gateway.submit(rig.submission(5, Some(5000))))
-        .await
-        .unwrap();
-    let refused = patient(rig.gateway.submit(rig.submission(5, Some(1)))).await;
-    assert!(matches!(
-        refused,
-        Err(IngestError::SequenceForgotten { .. })
-    ));
-    patient(rig.gateway.submit(rig.submission(5, Some(4999))))
-        .await
-        .unwrap();
-    assert_eq!(rig.rows().await.len(), 10);
-}
-
-#[tokio::test]
 async fn concurrent_requests_are_framed_together_and_each_keeps_its_rows() {
     let mut settings = settings("a");
     settings.linger = Duration::from_millis(20);

@@ -151,5 +151,8 @@ async fn a_partition_that_comes_later_takes_no_node_out_of_work() {
         let unknown = service.complete_through(&grown);
         assert!(matches!(unknown, Err(QueryError::CatchingUp { .. })));
         assert_eq!(service.hindrance(), None);
-    }
+    } // but one that had caught up and begins anew is a reason
+    let old = service.partitions(&rig.def).unwrap().remove(0);
+    old.begin(crate::partition::State::default());
+    assert!(service.hindrance().is_some());
 }
